@@ -1,0 +1,264 @@
+// A SIMD register as a value: simd<float> and simd<double> over Eigen's packets, with masks.
+// Ops are written once over a scalar-like type; on the CPU that type is this one. Follows the consumer's -m flags.
+// The functions of core/math.hpp have their overloads here. float: a few ulp; double: exp, log, sqrt in SIMD, the rest by lane.
+#pragma once
+
+#include <Eigen/Core>
+#include <cmath>
+#include <concepts>
+#include <cstring>
+#include <limits>
+
+#include <cog/core/dtype.hpp>
+#include <cog/core/math.hpp>
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"  // packets are template arguments below
+#endif
+
+namespace cog::cpu_detail {
+
+namespace packet = Eigen::internal;
+
+template <std::floating_point T>
+struct simd;
+
+/// All-ones or all-zeros per lane.
+template <std::floating_point T>
+struct simd_mask {
+  using raw = typename packet::packet_traits<T>::type;
+  raw bits;
+
+  friend COG_INLINE simd_mask operator&&(simd_mask a, simd_mask b) { return {packet::pand(a.bits, b.bits)}; }
+  friend COG_INLINE simd_mask operator||(simd_mask a, simd_mask b) { return {packet::por(a.bits, b.bits)}; }
+  friend COG_INLINE simd_mask operator!(simd_mask a) {
+    return {packet::pandnot(packet::ptrue(a.bits), a.bits)};
+  }
+};
+
+template <std::floating_point T>
+struct simd {
+  using value_type = T;
+  using mask = simd_mask<T>;
+  using raw = typename packet::packet_traits<T>::type;
+  static constexpr int size = packet::unpacket_traits<raw>::size;
+
+  raw v;
+
+  simd() = default;
+  COG_INLINE simd(raw r)
+    requires(!std::same_as<raw, T>)
+      : v(r) {}
+  COG_INLINE simd(T x) : v(packet::pset1<raw>(x)) {}
+  template <class U>
+    requires(std::is_arithmetic_v<U> && !std::same_as<U, T>)
+  COG_INLINE simd(U x) : simd(static_cast<T>(x)) {}
+
+  static COG_INLINE simd load(T const* p) { return packet::ploadu<raw>(p); }
+  static COG_INLINE simd load_aligned(T const* p) { return packet::pload<raw>(p); }
+  COG_INLINE void store(T* p) const { packet::pstoreu(p, v); }
+  COG_INLINE void store_aligned(T* p) const { packet::pstore(p, v); }
+
+  /// Loads and stores of any element type, converted lane by lane.
+  template <class U>
+  static COG_INLINE simd load(U const* p) {
+    if constexpr (std::same_as<T, float> && std::same_as<U, bf16>) {
+      alignas(64) std::uint32_t wide[size];
+      for (int i = 0; i < size; ++i) wide[i] = static_cast<std::uint32_t>(p[i].bits) << 16;
+      simd out;
+      std::memcpy(&out.v, wide, sizeof(out.v));
+      return out;
+    } else {
+      alignas(64) T lanes[size];
+      for (int i = 0; i < size; ++i) lanes[i] = static_cast<T>(p[i]);
+      return load_aligned(lanes);
+    }
+  }
+  template <class U>
+  COG_INLINE void store(U* p) const {
+    alignas(64) T lanes[size];
+    store_aligned(lanes);
+    for (int i = 0; i < size; ++i) p[i] = static_cast<U>(lanes[i]);
+  }
+  /// Elements p[0], p[stride], ...
+  template <class U>
+  static COG_INLINE simd gather(U const* p, index_t stride) {
+    alignas(64) T lanes[size];
+    for (int i = 0; i < size; ++i) lanes[i] = static_cast<T>(p[i * stride]);
+    return load_aligned(lanes);
+  }
+  template <class U>
+  COG_INLINE void scatter(U* p, index_t stride) const {
+    alignas(64) T lanes[size];
+    store_aligned(lanes);
+    for (int i = 0; i < size; ++i) p[i * stride] = static_cast<U>(lanes[i]);
+  }
+  /// The first n lanes; the others hold `fill` / are not written.
+  template <class U>
+  static COG_INLINE simd load_partial(U const* p, index_t n, index_t stride = 1, T fill = T(0)) {
+    alignas(64) T lanes[size];
+    for (int i = 0; i < size; ++i) lanes[i] = i < n ? static_cast<T>(p[i * stride]) : fill;
+    return load_aligned(lanes);
+  }
+  template <class U>
+  COG_INLINE void store_partial(U* p, index_t n, index_t stride = 1) const {
+    alignas(64) T lanes[size];
+    store_aligned(lanes);
+    for (int i = 0; i < n; ++i) p[i * stride] = static_cast<U>(lanes[i]);
+  }
+
+  /// a, a+1, a+2, ...
+  static COG_INLINE simd iota(T first) { return packet::plset<raw>(first); }
+
+  friend COG_INLINE simd operator+(simd a, simd b) { return packet::padd(a.v, b.v); }
+  friend COG_INLINE simd operator-(simd a, simd b) { return packet::psub(a.v, b.v); }
+  friend COG_INLINE simd operator*(simd a, simd b) { return packet::pmul(a.v, b.v); }
+  friend COG_INLINE simd operator/(simd a, simd b) { return packet::pdiv(a.v, b.v); }
+  friend COG_INLINE simd operator-(simd a) { return packet::pnegate(a.v); }
+  COG_INLINE simd& operator+=(simd b) { return *this = *this + b; }
+  COG_INLINE simd& operator-=(simd b) { return *this = *this - b; }
+  COG_INLINE simd& operator*=(simd b) { return *this = *this * b; }
+
+  friend COG_INLINE mask operator<(simd a, simd b) { return {packet::pcmp_lt(a.v, b.v)}; }
+  friend COG_INLINE mask operator<=(simd a, simd b) { return {packet::pcmp_le(a.v, b.v)}; }
+  friend COG_INLINE mask operator>(simd a, simd b) { return {packet::pcmp_lt(b.v, a.v)}; }
+  friend COG_INLINE mask operator>=(simd a, simd b) { return {packet::pcmp_le(b.v, a.v)}; }
+  friend COG_INLINE mask operator==(simd a, simd b) { return {packet::pcmp_eq(a.v, b.v)}; }
+  friend COG_INLINE mask operator!=(simd a, simd b) { return !(a == b); }
+
+  /// Applies a scalar function lane by lane.
+  template <class F>
+  static COG_INLINE simd by_lane(F f, simd a) {
+    alignas(64) T lanes[size];
+    a.store_aligned(lanes);
+    for (int i = 0; i < size; ++i) lanes[i] = f(lanes[i]);
+    return load_aligned(lanes);
+  }
+  template <class F>
+  static COG_INLINE simd by_lane(F f, simd a, simd b) {
+    alignas(64) T x[size], y[size];
+    a.store_aligned(x);
+    b.store_aligned(y);
+    for (int i = 0; i < size; ++i) x[i] = f(x[i], y[i]);
+    return load_aligned(x);
+  }
+};
+
+template <class T> COG_INLINE T reduce_add(simd<T> a) { return packet::predux(a.v); }
+template <class T> COG_INLINE T reduce_max(simd<T> a) { return packet::predux_max(a.v); }
+template <class T> COG_INLINE T reduce_min(simd<T> a) { return packet::predux_min(a.v); }
+template <class T> COG_INLINE bool any(simd_mask<T> m) { return packet::predux_any(m.bits); }
+
+template <class T> COG_INLINE simd<T> where(simd_mask<T> m, simd<T> a, simd<T> b) {
+  return packet::pselect(m.bits, a.v, b.v);
+}
+/// A mask as numbers: 1 where set.
+template <class T> COG_INLINE simd<T> to_number(simd_mask<T> m) {
+  return packet::pand(m.bits, packet::pset1<typename simd<T>::raw>(T(1)));
+}
+
+template <class T> COG_INLINE simd<T> fma(simd<T> a, simd<T> b, simd<T> c) { return packet::pmadd(a.v, b.v, c.v); }
+template <class T> COG_INLINE simd<T> abs(simd<T> a) { return packet::pabs(a.v); }
+template <class T> COG_INLINE simd<T> sqrt(simd<T> a) { return packet::psqrt(a.v); }
+template <class T> COG_INLINE simd<T> rsqrt(simd<T> a) { return simd<T>(T(1)) / sqrt(a); }
+template <class T> COG_INLINE simd<T> floor(simd<T> a) { return packet::pfloor(a.v); }
+/// NaN in either argument is the result.
+template <class T> COG_INLINE simd<T> max(simd<T> a, simd<T> b) { return where(a > b || a != a, a, b); }
+template <class T> COG_INLINE simd<T> min(simd<T> a, simd<T> b) { return where(a < b || a != a, a, b); }
+/// One instruction; a NaN may be lost. For kernels whose arguments are known.
+template <class T> COG_INLINE simd<T> fast_max(simd<T> a, simd<T> b) { return packet::pmax(a.v, b.v); }
+template <class T> COG_INLINE simd<T> fast_min(simd<T> a, simd<T> b) { return packet::pmin(a.v, b.v); }
+template <class T> COG_INLINE simd<T> sign(simd<T> a) {
+  return to_number(simd<T>(T(0)) < a) - to_number(a < simd<T>(T(0)));
+}
+/// |a| with the sign bit of s.
+template <class T> COG_INLINE simd<T> copysign(simd<T> a, simd<T> s) {
+  auto const bit = packet::pset1<typename simd<T>::raw>(T(-0.0));
+  return packet::por(packet::pandnot(a.v, bit), packet::pand(s.v, bit));
+}
+
+/// e^x. float: range reduction x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial of degree 6; results below 2^-126 are 0.
+template <class T>
+COG_INLINE simd<T> exp(simd<T> x) {
+  using S = simd<T>;
+  if constexpr (std::same_as<T, float>) {
+    S const bounded = fast_max(fast_min(x, S(89.0f)), S(-88.0f));
+    S const shift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+    S const n = fma(bounded, S(1.44269504088896341f), shift) - shift;
+    S r = fma(n, S(-0.693359375f), bounded);
+    r = fma(n, S(2.12194440e-4f), r);
+    S p = 1.98756915e-4f;
+    p = fma(p, r, S(1.39819995e-3f));
+    p = fma(p, r, S(8.33345205e-3f));
+    p = fma(p, r, S(4.16657962e-2f));
+    p = fma(p, r, S(1.66666657e-1f));
+    p = fma(p, r, S(5.00000000e-1f));
+    p = fma(p, r * r, r + S(1.0f));
+    S const whole = fast_min(n, S(127.0f));
+    S y = S(packet::pldexp_fast_impl<typename S::raw>::run(p.v, whole.v)) * (S(1.0f) + (n - whole));
+    y = where(x < S(-87.3365447f), S(0.0f), y);
+    y = where(x > S(88.7228391f), S(std::numeric_limits<T>::infinity()), y);
+    return where(x == x, y, x);
+  } else {
+    S y = packet::pexp(x.v);
+    y = where(x < S(-708.3964185322641), S(0.0), y);
+    y = where(x > S(709.782712893384), S(std::numeric_limits<T>::infinity()), y);
+    return where(x == x, y, x);
+  }
+}
+
+template <class T> COG_INLINE simd<T> log(simd<T> a) { return packet::plog(a.v); }
+
+template <class T>
+COG_INLINE simd<T> tanh(simd<T> x) {
+  if constexpr (std::same_as<T, float>) return where(x == x, simd<T>(packet::generic_fast_tanh_float(x.v)), x);
+  else return simd<T>::by_lane([](T a) { return std::tanh(a); }, x);
+}
+
+/// erf. float: the Maclaurin series below 1, above it 1 - t e^(Q(t) - x^2), t = 1 / (1 + |x| / 2)
+/// (Numerical Recipes, "erfcc"). double: std::erf by lane.
+template <class T>
+COG_INLINE simd<T> erf(simd<T> x) {
+  using S = simd<T>;
+  if constexpr (std::same_as<T, float>) {
+    S const u = x * x;
+    S p = S(0.0f);
+    // erf(x) / x = 2 / sqrt(pi) sum (-1)^n u^n / (n! (2n + 1)); ten terms reach 1e-8 at |x| = 1.
+    constexpr float c[] = {1.1283791671f,  -3.7612638903e-1f, 1.1283791671e-1f,  -2.6866170645e-2f, 5.2239776254e-3f,
+                           -8.5483270234e-4f, 1.2055332982e-4f, -1.4925650358e-5f, 1.6462114365e-6f,  -1.6365844691e-7f};
+    for (int i = 9; i >= 0; --i) p = fma(p, u, S(c[i]));
+    S const a = abs(x);
+    S const t = S(1.0f) / fma(a, S(0.5f), S(1.0f));
+    constexpr float q[] = {-1.26551223f, 1.00002368f, 0.37409196f, 0.09678418f, -0.18628806f,
+                           0.27886807f, -1.13520398f, 1.48851587f, -0.82215223f, 0.17087277f};
+    S e = S(q[9]);
+    for (int i = 8; i >= 0; --i) e = fma(e, t, S(q[i]));
+    S const tail = S(1.0f) - t * exp(e - u);
+    S const far = copysign(tail, x);
+    return where(a < S(1.0f), x * p, where(x == x, far, x));
+  } else {
+    return S::by_lane([](T a) { return std::erf(a); }, x);
+  }
+}
+
+template <class T>
+COG_INLINE simd<T> sin(simd<T> x) {
+  if constexpr (std::same_as<T, float>) return packet::psin_float(x.v);
+  else return simd<T>::by_lane([](T a) { return std::sin(a); }, x);
+}
+template <class T>
+COG_INLINE simd<T> cos(simd<T> x) {
+  if constexpr (std::same_as<T, float>) return packet::pcos_float(x.v);
+  else return simd<T>::by_lane([](T a) { return std::cos(a); }, x);
+}
+template <class T>
+COG_INLINE simd<T> pow(simd<T> x, simd<T> y) {
+  return simd<T>::by_lane([](T a, T b) { return std::pow(a, b); }, x, y);
+}
+
+}  // namespace cog::cpu_detail
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif

@@ -1,0 +1,125 @@
+// One pool of threads, owned by a context. Tasks are taken dynamically; the caller works too.
+// A call from inside a task, or while another thread uses the pool, runs in line: never a deadlock, never oversubscription.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+#include <cog/core/config.hpp>
+
+namespace cog::cpu_detail {
+
+COG_INLINE void relax() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
+class executor {
+ public:
+  /// `threads` counts the calling thread; 0 means all cores.
+  explicit executor(int threads = 0) {
+    int const wanted = threads > 0 ? threads : static_cast<int>(std::thread::hardware_concurrency());
+    for (int i = 1; i < wanted; ++i) workers_.emplace_back([this] { work(); });
+  }
+  executor(executor const&) = delete;
+  ~executor() {
+    {
+      std::lock_guard lock(mutex_);
+      stop_ = true;
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    for (auto& worker : workers_) worker.join();
+  }
+
+  int threads() const noexcept { return static_cast<int>(workers_.size()) + 1; }
+
+  /// Calls f(task) for every task in [0, tasks); returns when all are done. The first exception comes back to the caller.
+  template <class F>
+  void run(index_t tasks, F&& f) {
+    if (tasks <= 0) return;
+    if (tasks == 1 || workers_.empty() || inside_ || !busy_.try_lock()) {
+      for (index_t i = 0; i < tasks; ++i) f(i);
+      return;
+    }
+    std::unique_lock hold(busy_, std::adopt_lock);
+    inside_ = true;
+    job current;
+    current.call = [](void* p, index_t i) { (*static_cast<std::remove_reference_t<F>*>(p))(i); };
+    current.function = const_cast<void*>(static_cast<void const*>(&f));
+    current.tasks = tasks;
+    {
+      std::lock_guard lock(mutex_);
+      job_ = &current;
+      active_ = static_cast<int>(workers_.size());
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    current.take();
+    for (int spins = 0; active_.load(std::memory_order_acquire) != 0; ++spins) {
+      if (spins < 4096) relax();
+      else std::this_thread::yield();
+    }
+    inside_ = false;
+    if (current.failure) std::rethrow_exception(current.failure);
+  }
+
+ private:
+  struct job {
+    void (*call)(void*, index_t) = nullptr;
+    void* function = nullptr;
+    index_t tasks = 0;
+    std::atomic<index_t> next{0};
+    std::exception_ptr failure;
+    std::mutex failed;
+
+    void take() {
+      for (index_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
+        try {
+          call(function, i);
+        } catch (...) {
+          std::lock_guard lock(failed);
+          if (!failure) failure = std::current_exception();
+          next.store(tasks, std::memory_order_relaxed);
+        }
+      }
+    }
+  };
+
+  void work() {
+    inside_ = true;
+    for (unsigned seen = 0;;) {
+      // Training steps are streams of short jobs: look for the next one a little while before sleeping.
+      for (int spins = 0; generation_.load(std::memory_order_acquire) == seen && spins < 20000; ++spins) relax();
+      job* current;
+      {
+        std::unique_lock lock(mutex_);
+        wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
+        seen = generation_.load(std::memory_order_relaxed);
+        if (stop_) return;
+        current = job_;
+      }
+      current->take();
+      active_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  std::vector<std::thread> workers_;
+  std::mutex busy_;  // held while a job runs
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::atomic<unsigned> generation_{0};
+  std::atomic<int> active_{0};
+  job* job_ = nullptr;
+  bool stop_ = false;
+  static inline thread_local bool inside_ = false;  // in a task: nested calls run in line
+};
+
+}  // namespace cog::cpu_detail

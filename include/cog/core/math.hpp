@@ -1,0 +1,37 @@
+// Scalar mathematics for kernels: one name for host and device, one place for what the standard library lacks.
+// A SIMD value brings its own overloads, found by argument-dependent look-up; ops call these unqualified.
+#pragma once
+
+#include <cmath>
+#include <concepts>
+#include <type_traits>
+
+#include <cog/core/config.hpp>
+
+namespace cog::math {
+
+template <class S>
+concept scalar = std::is_arithmetic_v<S>;
+template <class S>
+concept real = std::floating_point<S>;
+
+template <real S> COG_HD S exp(S x) { return std::exp(x); }
+template <real S> COG_HD S log(S x) { return std::log(x); }
+template <real S> COG_HD S sqrt(S x) { return std::sqrt(x); }
+template <real S> COG_HD S rsqrt(S x) { return S(1) / std::sqrt(x); }
+template <real S> COG_HD S tanh(S x) { return std::tanh(x); }
+template <real S> COG_HD S erf(S x) { return std::erf(x); }
+template <real S> COG_HD S sin(S x) { return std::sin(x); }
+template <real S> COG_HD S cos(S x) { return std::cos(x); }
+template <real S> COG_HD S pow(S x, S y) { return std::pow(x, y); }
+template <real S> COG_HD S floor(S x) { return std::floor(x); }
+template <real S> COG_HD S fma(S a, S b, S c) { return a * b + c; }  // contracted where the target has the instruction
+template <scalar S> COG_HD S abs(S x) { return x < S(0) ? S(-x) : x == S(0) ? S(0) : x; }
+/// -1, 0 or 1; sign(-0.0) = 0.
+template <scalar S> COG_HD S sign(S x) { return S((S(0) < x) - (x < S(0))); }
+// A NaN in either argument is the result, as in NumPy and PyTorch.
+template <scalar S> COG_HD S max(S a, S b) { return a > b || a != a ? a : b; }
+template <scalar S> COG_HD S min(S a, S b) { return a < b || a != a ? a : b; }
+template <scalar S> COG_HD S where(bool c, S a, S b) { return c ? a : b; }
+
+}  // namespace cog::math
