@@ -1,0 +1,3 @@
+// expect: probe
+#include <cog/version.hpp>
+static_assert(COG_VERSION == 0, "probe");

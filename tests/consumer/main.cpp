@@ -1,0 +1,2 @@
+#include <cog/version.hpp>
+int main() { return COG_VERSION == 0; }
