@@ -1,3 +1,0 @@
-// expect: probe
-#include <cog/version.hpp>
-static_assert(COG_VERSION == 0, "probe");
