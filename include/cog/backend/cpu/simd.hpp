@@ -21,6 +21,9 @@ namespace cog::cpu_detail {
 
 namespace packet = Eigen::internal;
 
+/// How many SIMD registers a kernel may plan with.
+inline constexpr int vector_registers = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS;
+
 template <std::floating_point T>
 struct simd;
 
@@ -206,6 +209,43 @@ COG_INLINE simd<T> exp(simd<T> x) {
     y = where(x > S(709.782712893384), S(std::numeric_limits<T>::infinity()), y);
     return where(x == x, y, x);
   }
+}
+
+/// 2^x for x <= 16, as softmax weights need it: below -126 the result is 0, and a NaN stays one. float: 2 ulp.
+template <class T>
+COG_INLINE simd<T> exp2_decay(simd<T> x) {
+  using S = simd<T>;
+  if constexpr (std::same_as<T, float> && S::size > 1) {
+    using integers = typename packet::unpacket_traits<typename S::raw>::integer_packet;
+    x = fast_max(x, S(-127.0f));
+    // The sum rounds x to an integer n and leaves n + 127, the exponent field of 2^n, in its low bits.
+    // The barriers keep -ffast-math from undoing that.
+    S sum = x + S(12583039.0f);  // 1.5 * 2^23 + 127
+    EIGEN_OPTIMIZATION_BARRIER(sum.v)
+    S n = sum - S(12583039.0f);
+    EIGEN_OPTIMIZATION_BARRIER(n.v)
+    S const f = x - n;
+    S const power = S(packet::preinterpret<typename S::raw>(
+        packet::plogical_shift_left<23>(packet::preinterpret<integers>(sum.v))));
+    S p = 1.326472205e-3f;  // minimax on [-1/2, 1/2] with p(0) = 1, relative error 9e-8
+    p = fma(p, f, S(9.671512997e-3f));
+    p = fma(p, f, S(5.550733760e-2f));
+    p = fma(p, f, S(2.402224208e-1f));
+    p = fma(p, f, S(6.931469776e-1f));
+    p = fma(p, f, S(1.0f));
+    return p * power;
+  } else {
+    return exp(x * S(T(0.693147180559945309)));
+  }
+}
+
+/// rows[i][j] <-> rows[j][i]
+template <class T>
+COG_INLINE void transpose(simd<T> (&rows)[simd<T>::size]) {
+  packet::PacketBlock<typename simd<T>::raw, simd<T>::size> block;
+  for (int i = 0; i < simd<T>::size; ++i) block.packet[i] = rows[i].v;
+  packet::ptranspose(block);
+  for (int i = 0; i < simd<T>::size; ++i) rows[i] = simd<T>(block.packet[i]);
 }
 
 template <class T> COG_INLINE simd<T> log(simd<T> a) { return packet::plog(a.v); }
