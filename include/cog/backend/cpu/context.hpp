@@ -1,0 +1,143 @@
+// Where CPU work runs: one pool of threads, one pool of 64-byte-aligned memory. Copies of a context share both.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include <cog/backend/cpu/threads.hpp>
+#include <cog/core/error.hpp>
+
+namespace cog {
+
+struct cpu;
+
+namespace cpu_detail {
+
+/// Keeps freed blocks by size class, so that a warm training step allocates nothing. Four classes per power of two:
+/// at most a quarter of a block is slack.
+class memory_pool {
+ public:
+  struct usage {
+    std::size_t in_use = 0;  // bytes handed out
+    std::size_t peak = 0;    // the most ever handed out at once
+    std::size_t cached = 0;  // bytes kept for reuse
+  };
+
+  memory_pool() = default;
+  memory_pool(memory_pool const&) = delete;
+  ~memory_pool() { release(); }
+
+  void* allocate(std::size_t bytes) {
+    auto const [bucket, size] = size_class(bytes);
+    {
+      std::lock_guard lock(mutex_);
+      usage_.in_use += size;
+      usage_.peak = std::max(usage_.peak, usage_.in_use);
+      if (!free_[bucket].empty()) {
+        void* p = free_[bucket].back();
+        free_[bucket].pop_back();
+        usage_.cached -= size;
+        return p;
+      }
+    }
+    void* p = std::aligned_alloc(64, size);
+    if (!p) {
+      release();
+      p = std::aligned_alloc(64, size);
+    }
+    if (!p) {
+      std::lock_guard lock(mutex_);
+      usage_.in_use -= size;
+      throw error("out of memory: ", bytes, " bytes wanted, ", usage_.in_use, " in use");
+    }
+    return p;
+  }
+
+  void deallocate(void* p, std::size_t bytes) noexcept {
+    auto const [bucket, size] = size_class(bytes);
+    std::lock_guard lock(mutex_);
+    usage_.in_use -= size;
+#if defined(__SANITIZE_ADDRESS__)
+    std::free(p);  // so that AddressSanitizer sees a use after free
+#else
+    try {
+      free_[bucket].push_back(p);
+      usage_.cached += size;
+    } catch (...) {
+      std::free(p);
+    }
+#endif
+  }
+
+  /// Gives the kept blocks back to the system.
+  void release() noexcept {
+    std::lock_guard lock(mutex_);
+    for (auto& list : free_) {
+      for (void* p : list) std::free(p);
+      list.clear();
+    }
+    usage_.cached = 0;
+  }
+
+  usage report() const {
+    std::lock_guard lock(mutex_);
+    return usage_;
+  }
+  void reset_peak() {
+    std::lock_guard lock(mutex_);
+    usage_.peak = usage_.in_use;
+  }
+
+ private:
+  static std::pair<std::size_t, std::size_t> size_class(std::size_t bytes) {
+    if (bytes > (std::size_t{1} << 60)) throw error("out of memory: ", bytes, " bytes wanted");
+    if (bytes <= 256) return {0, 256};
+    auto const power = static_cast<std::size_t>(std::bit_width(bytes - 1)) - 1;  // 2^power < bytes <= 2^(power + 1)
+    std::size_t const step = std::size_t{1} << (power - 2);
+    std::size_t const quarters = (bytes + step - 1) / step;  // 5..8
+    return {(power - 7) * 4 + quarters - 5, quarters * step};
+  }
+
+  mutable std::mutex mutex_;
+  std::array<std::vector<void*>, 256> free_;
+  usage usage_;
+};
+
+}  // namespace cpu_detail
+
+/// A shared handle; copying it is cheap and shares threads and memory.
+class cpu_context {
+ public:
+  using backend_type = cpu;
+  struct options {
+    int threads = 0;  // counting the caller; 0: all cores
+  };
+
+  cpu_context() : cpu_context(options{}) {}
+  explicit cpu_context(options o) : state_(std::make_shared<state>(o)) {}
+
+  /// f(task) for every task of [0, tasks), in any order, over all threads; nested calls run in line.
+  template <class F>
+  void run(index_t tasks, F&& f) const {
+    state_->threads.run(tasks, f);
+  }
+  int threads() const noexcept { return state_->threads.threads(); }
+  cpu_detail::memory_pool& memory() const noexcept { return state_->memory; }
+
+ private:
+  struct state {
+    explicit state(options o) : threads(o.threads) {
+      if (o.threads < 0) throw error("cpu::context: threads = ", o.threads);
+    }
+    cpu_detail::memory_pool memory;
+    cpu_detail::executor threads;
+  };
+  std::shared_ptr<state> state_;
+};
+
+}  // namespace cog

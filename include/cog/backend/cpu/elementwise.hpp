@@ -1,0 +1,285 @@
+// The element-wise loop: axes that follow each other in memory are joined, the rest is split over the threads, and the
+// innermost run is one loop over SIMD values that loads every leaf, applies the functor and stores every output.
+// Memory-bound once the operands leave the cache.
+#pragma once
+
+#include <algorithm>
+
+#include <cog/backend/cpu/context.hpp>
+#include <cog/backend/cpu/simd.hpp>
+#include <cog/expr/evaluate.hpp>
+
+namespace cog::cpu_detail {
+
+// ---- cursors: a leaf at the start of an innermost run
+
+template <class T>
+struct array_cursor {
+  T const* at;
+  index_t stride;
+
+  template <class C>
+  COG_INLINE auto scalar(index_t i) const {
+    return static_cast<compute_t<T>>(at[i * stride]);
+  }
+  /// Lanes i .. i + count of the run; Unit: the stride is known to be 1.
+  template <class C, bool Unit>
+  COG_INLINE auto lanes(index_t i) const {
+    using S = simd<C>;
+    if constexpr (Unit) return as_lane(S::load(at + i));
+    else return as_lane(stride == 1 ? S::load(at + i) : stride == 0 ? S(static_cast<C>(*at)) : S::gather(at + i * stride, stride));
+  }
+  template <class C>
+  COG_INLINE auto partial(index_t i, index_t n) const {
+    return as_lane(simd<C>::load_partial(at + i * stride, n, stride, C(1)));
+  }
+  template <class S>
+  COG_INLINE static auto as_lane(S s) {
+    if constexpr (std::same_as<T, bool>) return s != S(0);
+    else return s;
+  }
+};
+
+template <class T>
+struct constant_cursor {
+  T value;
+  template <class C>
+  COG_INLINE auto scalar(index_t) const { return static_cast<compute_t<T>>(value); }
+  template <class C, bool>
+  COG_INLINE auto lanes(index_t) const {
+    if constexpr (std::same_as<T, bool>) return simd<C>(value ? C(1) : C(0)) != simd<C>(C(0));
+    else return simd<C>(static_cast<C>(value));
+  }
+  template <class C>
+  COG_INLINE auto partial(index_t, index_t) const { return lanes<C, true>(0); }
+};
+
+struct position_cursor {
+  index_t first, stride;
+  template <class C>
+  COG_INLINE std::int64_t scalar(index_t i) const { return first + i * stride; }
+  template <class C, bool>
+  COG_INLINE auto lanes(index_t i) const {
+    using S = simd<C>;
+    return S(static_cast<C>(first + i * stride)) + S::iota(C(0)) * S(static_cast<C>(stride));
+  }
+  template <class C>
+  COG_INLINE auto partial(index_t i, index_t) const { return lanes<C, false>(i); }
+};
+
+template <class T>
+struct output_cursor {
+  T* at;
+  index_t stride;
+  bool accumulate;
+
+  template <class S>
+  COG_INLINE void put(index_t i, S const& s) const {
+    if (at == nullptr) return;
+    T& out = at[i * stride];
+    if constexpr (floating<T>) out = T(accumulate ? static_cast<S>(out) + s : s);
+    else out = static_cast<T>(s);
+  }
+  template <class C, bool Unit, class S>
+  COG_INLINE void put_lanes(index_t i, S const& s) const {
+    if (at == nullptr) return;
+    if constexpr (std::same_as<S, simd_mask<C>>) {
+      put_lanes<C, Unit>(i, to_number(s));
+    } else {
+      T* const to = at + i * stride;
+      bool const unit = Unit || stride == 1;
+      if constexpr (floating<T>) {
+        if (accumulate) {
+          S const sum = (unit ? S::load(to) : S::gather(to, stride)) + s;
+          if (unit) sum.store(to);
+          else sum.scatter(to, stride);
+          return;
+        }
+      }
+      if (unit) s.store(to);
+      else s.scatter(to, stride);
+    }
+  }
+  template <class C, class S>
+  COG_INLINE void put_partial(index_t i, index_t n, S const& s) const {
+    if (at == nullptr) return;
+    if constexpr (std::same_as<S, simd_mask<C>>) {
+      put_partial<C>(i, n, to_number(s));
+    } else {
+      T* const to = at + i * stride;
+      if constexpr (floating<T>) {
+        if (accumulate) {
+          (S::load_partial(to, n, stride) + s).store_partial(to, n, stride);
+          return;
+        }
+      }
+      s.store_partial(to, n, stride);
+    }
+  }
+};
+struct no_cursor {
+  template <class S> COG_INLINE void put(index_t, S const&) const {}
+  template <class C, bool, class S> COG_INLINE void put_lanes(index_t, S const&) const {}
+  template <class C, class S> COG_INLINE void put_partial(index_t, index_t, S const&) const {}
+};
+
+// ---- operands: what the loop knows of a leaf or output
+
+template <class T, int R>
+void strides_of(array_leaf<T, R> const& leaf, index_t* out) { std::copy_n(leaf.strides, R, out); }
+template <class T, int R>
+void strides_of(detail::output<T, R> const& leaf, index_t* out) { std::copy_n(leaf.strides, R, out); }
+/// A position is an array whose element at offset i is i.
+template <int A>
+void position_strides(position_leaf<A>, index_t* out, int rank) { out[rank + A] = 1; }
+
+template <class T, int R>
+auto cursor(array_leaf<T, R> const& leaf, index_t offset, index_t stride) { return array_cursor<T>{leaf.data + offset, stride}; }
+template <class T>
+auto cursor(constant_leaf<T> const& leaf, index_t, index_t) { return constant_cursor<T>{leaf.value}; }
+template <int A>
+auto cursor(position_leaf<A> const&, index_t offset, index_t stride) { return position_cursor{offset, stride}; }
+template <class T, int R>
+auto cursor(detail::output<T, R> const& o, index_t offset, index_t stride) {
+  return output_cursor<T>{o.data ? o.data + offset : nullptr, stride, o.accumulate};
+}
+inline no_cursor cursor(detail::no_output, index_t, index_t) { return {}; }
+
+/// Axes joined where every operand allows it. Row k of `strides` belongs to operand k.
+template <int Rank, int Operands>
+struct joined_axes {
+  static constexpr int capacity = Rank == 0 ? 1 : Rank;
+  int axes = 1;
+  index_t extents[capacity];
+  index_t strides[Operands][capacity];
+
+  joined_axes(index_t const* shape, index_t const (*from)[capacity]) {
+    axes = 0;
+    for (int a = 0; a < Rank; ++a) {
+      if (shape[a] == 1) continue;
+      bool join = axes > 0;
+      for (int k = 0; k < Operands && join; ++k) join = strides[k][axes - 1] == from[k][a] * shape[a];
+      if (!join) ++axes;
+      extents[axes - 1] = join ? extents[axes - 1] * shape[a] : shape[a];
+      for (int k = 0; k < Operands; ++k) strides[k][axes - 1] = from[k][a];
+    }
+    if (axes == 0) {
+      axes = 1;
+      extents[0] = 1;
+      for (int k = 0; k < Operands; ++k) strides[k][0] = 0;
+    }
+  }
+  index_t size() const {
+    index_t n = 1;
+    for (int a = 0; a < axes; ++a) n *= extents[a];
+    return n;
+  }
+};
+
+template <class... P>
+std::tuple<P...> as_tuple(pack<P...> const& p) {
+  return [&]<std::size_t... I>(std::index_sequence<I...>) {
+    return std::tuple<P...>(get<static_cast<int>(I)>(p)...);
+  }(std::index_sequence_for<P...>{});
+}
+
+template <class V>
+inline constexpr bool is_pack = false;
+template <class... P>
+inline constexpr bool is_pack<pack<P...>> = true;
+
+/// One innermost run of n elements.
+template <class F, class... In, class... Out>
+void run_of(F const& f, index_t n, std::tuple<In...> const& in, std::tuple<Out...> const& out, bool unit) {
+  auto const deliver = [&](auto const& value, auto&& put) {
+    using V = std::remove_cvref_t<decltype(value)>;
+    if constexpr (is_pack<V>) {
+      [&]<std::size_t... I>(std::index_sequence<I...>) {
+        (put(std::get<I>(out), get<static_cast<int>(I)>(value)), ...);
+      }(std::index_sequence_for<Out...>{});
+    } else {
+      put(std::get<0>(out), value);
+    }
+  };
+  if constexpr (!std::is_void_v<typename F::lane>) {
+    using C = typename F::lane;
+    constexpr index_t w = simd<C>::size;
+    auto const sweep = [&]<bool Unit>() {
+      index_t i = 0;
+      for (; i + w <= n; i += w)
+        deliver(std::apply([&](auto const&... c) { return f(c.template lanes<C, Unit>(i)...); }, in),
+                [&](auto const& o, auto const& v) { o.template put_lanes<C, Unit>(i, v); });
+      if (i < n)
+        deliver(std::apply([&](auto const&... c) { return f(c.template partial<C>(i, n - i)...); }, in),
+                [&](auto const& o, auto const& v) { o.template put_partial<C>(i, n - i, v); });
+    };
+    if (unit) sweep.template operator()<true>();
+    else sweep.template operator()<false>();
+  } else {
+    for (index_t i = 0; i < n; ++i)
+      deliver(std::apply([&](auto const&... c) { return f(c.template scalar<void>(i)...); }, in),
+              [&](auto const& o, auto const& v) { o.put(i, v); });
+  }
+}
+
+/// outputs = f(inputs) at every element of `shape`.
+template <class F, class... In, class... Out, std::size_t Rank>
+void for_each(cpu_context const& ctx, std::array<index_t, Rank> const& shape, F const& f, pack<In...> const& inputs,
+              pack<Out...> const& outputs) {
+  constexpr int operands = sizeof...(In) + sizeof...(Out);
+  using axes_type = joined_axes<static_cast<int>(Rank), operands>;
+  index_t strides[operands][axes_type::capacity] = {};
+  auto const ins = as_tuple(inputs);
+  auto const outs = as_tuple(outputs);
+  bool arrays[operands] = {};
+  int k = 0;
+  auto const note = [&]<class L>(L const& leaf) {
+    if constexpr (requires { leaf.data; }) {
+      arrays[k] = leaf.data != nullptr;
+      strides_of(leaf, strides[k]);
+    } else if constexpr (!requires { leaf.value; } && !std::same_as<L, detail::no_output>) {
+      position_strides(leaf, strides[k], static_cast<int>(Rank));
+    }
+    ++k;
+  };
+  std::apply([&](auto const&... leaf) { (note(leaf), ...); }, ins);
+  std::apply([&](auto const&... leaf) { (note(leaf), ...); }, outs);
+
+  axes_type const axes(shape.data(), strides);
+  index_t const total = axes.size();
+  if (total == 0) return;
+  index_t const inner = axes.extents[axes.axes - 1];
+  bool unit = true;
+  for (int o = 0; o < operands; ++o) unit = unit && (!arrays[o] || axes.strides[o][axes.axes - 1] == 1);
+
+  auto const range = [&](index_t begin, index_t end) {
+    while (begin < end) {
+      // The run that holds element `begin`: its outer position gives every operand's offset.
+      index_t const within = begin % inner;
+      index_t outer = begin / inner;
+      index_t offset[operands];
+      for (int o = 0; o < operands; ++o) offset[o] = within * axes.strides[o][axes.axes - 1];
+      for (int a = axes.axes - 2; a >= 0; --a) {
+        index_t const at = outer % axes.extents[a];
+        outer /= axes.extents[a];
+        for (int o = 0; o < operands; ++o) offset[o] += at * axes.strides[o][a];
+      }
+      index_t const n = std::min(inner - within, end - begin);
+      [&]<std::size_t... I, std::size_t... J>(std::index_sequence<I...>, std::index_sequence<J...>) {
+        run_of(f, n, std::tuple(cursor(std::get<I>(ins), offset[I], axes.strides[I][axes.axes - 1])...),
+               std::tuple(cursor(std::get<J>(outs), offset[sizeof...(I) + J], axes.strides[sizeof...(I) + J][axes.axes - 1])...),
+               unit);
+      }(std::index_sequence_for<In...>{}, std::index_sequence_for<Out...>{});
+      begin += n;
+    }
+  };
+  constexpr index_t grain = 16384;
+  if (total <= 2 * grain || ctx.threads() == 1) {
+    range(0, total);
+  } else {
+    index_t const chunk = std::max(grain, (total / (4 * ctx.threads()) + 63) / 64 * 64);
+    ctx.run((total + chunk - 1) / chunk, [&](index_t task) { range(task * chunk, std::min(total, (task + 1) * chunk)); });
+  }
+}
+
+}  // namespace cog::cpu_detail

@@ -1,0 +1,237 @@
+// Evaluation: collects the leaves of an expression, lowers it, and hands one kernel to the backend.
+// Products (and other nodes that are not element-wise) inside an expression are evaluated first and become leaves.
+#pragma once
+
+#include <optional>
+
+#include <cog/core/create.hpp>
+#include <cog/expr/lower.hpp>
+#include <cog/expr/operators.hpp>
+
+namespace cog {
+
+/// While a tape is active on this thread, a watched parameter must not slip into an operation that is not recorded.
+struct recording_guard {
+  static int& depth() {
+    static thread_local int active = 0;
+    return active;
+  }
+};
+/// In its scope, plain operations on watched parameters are allowed: their gradient is knowingly not recorded.
+class pause_recording {
+ public:
+  pause_recording() : saved_(std::exchange(recording_guard::depth(), 0)) {}
+  ~pause_recording() { recording_guard::depth() = saved_; }
+  pause_recording(pause_recording const&) = delete;
+
+ private:
+  int saved_;
+};
+
+namespace detail {
+
+template <class T, int R, class B>
+void check_recording(tensor<T, R, B> const& x) {
+  if (recording_guard::depth() > 0 && x.has_storage() && x.storage_handle().watchers().load(std::memory_order_relaxed) > 0)
+    throw error("a parameter of shape ", x.extents(), " is used in an operation that is not recorded, so its gradient would be ",
+                "lost: use m.record(parameter), or pause_recording where that is meant");
+}
+
+// ---- leaves of a node, in order; owned
+
+template <class T, int R, class B>
+std::tuple<tensor<T, R, B>> leaves(tensor<T, R, B> const& x) {
+  check_recording(x);
+  return {x};
+}
+template <class T>
+std::tuple<constant<T>> leaves(constant<T> const& c) { return {c}; }
+template <int A>
+std::tuple<position<A>> leaves(position<A> const& p) { return {p}; }
+template <class Op, class... C>
+auto leaves(mapped<Op, C...> const& node) {
+  return std::apply([](auto const&... child) { return std::tuple_cat(leaves(child)...); }, node.children);
+}
+
+// ---- trees
+
+template <class E, int First>
+struct tree_of {  // whatever is not mapped becomes one leaf
+  using type = arg<First, typename E::value_type>;
+  static constexpr int next = First + 1;
+};
+template <class Done, int First, class... Rest>
+struct trees_of;
+template <class... Done, int First>
+struct trees_of<pack<Done...>, First> {
+  template <class Op>
+  using branch_of = branch<Op, Done...>;
+  static constexpr int next = First;
+};
+template <class... Done, int First, class Head, class... Tail>
+struct trees_of<pack<Done...>, First, Head, Tail...>
+    : trees_of<pack<Done..., typename tree_of<Head, First>::type>, tree_of<Head, First>::next, Tail...> {};
+template <class Op, class... C, int First>
+struct tree_of<mapped<Op, C...>, First> {
+  using type = typename trees_of<pack<>, First, C...>::template branch_of<Op>;
+  static constexpr int next = trees_of<pack<>, First, C...>::next;
+};
+
+// ---- leaves as kernels see them, for an output of a given shape
+
+template <class T, int R, class B, std::size_t N>
+array_leaf<T, static_cast<int>(N)> lower(tensor<T, R, B> const& x, std::array<index_t, N> const& shape) {
+  array_leaf<T, static_cast<int>(N)> leaf{x.data(), {}};
+  auto const strides = broadcast_strides(x.extents(), x.strides(), shape);
+  for (std::size_t i = 0; i < N; ++i) leaf.strides[i] = strides[i];
+  return leaf;
+}
+template <class T, std::size_t N>
+constant_leaf<T> lower(constant<T> const& c, std::array<index_t, N> const&) { return {c.value}; }
+template <int A, std::size_t N>
+position_leaf<A> lower(position<A> const&, std::array<index_t, N> const&) { return {}; }
+
+template <class... L, std::size_t N>
+auto lower_all(std::tuple<L...> const& ls, std::array<index_t, N> const& shape) {
+  return std::apply([&](auto const&... leaf) { return make_pack(lower(leaf, shape)...); }, ls);
+}
+
+/// The context of the first tensor among the leaves.
+template <class First, class... Rest>
+auto const& context_of(First const& first, Rest const&... rest) {
+  if constexpr (requires { first.context(); }) return first.context();
+  else return context_of(rest...);
+}
+
+/// Where a kernel writes: an element view, and whether it adds to what is there.
+template <class T, int Rank>
+struct output {
+  T* data;
+  index_t strides[Rank == 0 ? 1 : Rank];
+  bool accumulate = false;
+};
+template <class T, std::size_t N>
+output<T, static_cast<int>(N)> output_of(T* data, std::array<index_t, N> const& strides, bool accumulate = false) {
+  output<T, static_cast<int>(N)> out{data, {}, accumulate};
+  for (std::size_t i = 0; i < N; ++i) out.strides[i] = strides[i];
+  return out;
+}
+
+/// In place of an output that nobody wants.
+struct no_output {};
+
+/// out[...] = e, where out has e's extents.
+template <class E, class T, int R, class B>
+void run_element_wise(E const& e, tensor<T, R, B> const& out) {
+  auto const ls = leaves(e);
+  using tree = typename tree_of<E, 0>::type;
+  B::for_each(out.context(), out.extents(), forward<tree>{}, lower_all(ls, out.extents()),
+              make_pack(output_of(const_cast<T*>(out.data()), out.strides())));
+}
+
+/// How many leaves share a storage, and whether each of them reads exactly the elements of `out` in the same order.
+struct sharing {
+  long count = 0;
+  bool same_elements = true;
+};
+template <class Out, class Leaf>
+void note_sharing(Out const& out, Leaf const& leaf, sharing& found) {
+  if constexpr (requires { leaf.storage_handle(); }) {
+    if (leaf.storage_handle() == out.storage_handle()) {
+      ++found.count;
+      if constexpr (Leaf::rank == Out::rank && std::same_as<typename Leaf::value_type, typename Out::value_type>)
+        found.same_elements = found.same_elements && leaf.data() == out.data() && leaf.extents() == out.extents() &&
+                              leaf.strides() == out.strides();
+      else
+        found.same_elements = false;
+    }
+  }
+}
+template <class Out, class Leaf>
+void find_sharing(Out const& out, Leaf const& leaf, sharing& found) { note_sharing(out, leaf, found); }
+template <class Out, class Op, class... C>
+void find_sharing(Out const& out, mapped<Op, C...> const& node, sharing& found) {
+  std::apply([&](auto const&... child) { (find_sharing(out, child, found), ...); }, node.children);
+}
+
+template <class E>
+inline constexpr bool is_mapped = false;
+template <class Op, class... C>
+inline constexpr bool is_mapped<mapped<Op, C...>> = true;
+
+}  // namespace detail
+
+/// The tensor of a plain element-wise expression: one kernel.
+template <class Op, class... C>
+  requires(!mapped<Op, C...>::is_recorded)
+auto evaluate(mapped<Op, C...> const& e) {
+  using node = mapped<Op, C...>;
+  auto const ls = detail::leaves(e);
+  auto const& ctx = std::apply([](auto const&... leaf) -> auto const& { return detail::context_of(leaf...); }, ls);
+  tensor<typename node::value_type, node::rank, typename node::backend_type> out(ctx, e.extents());
+  using tree = typename detail::tree_of<node, 0>::type;
+  node::backend_type::for_each(ctx, out.extents(), forward<tree>{}, detail::lower_all(ls, out.extents()),
+                               make_pack(detail::output_of(out.data(), out.strides())));
+  return out;
+}
+
+/// x itself, so that generic code may evaluate anything.
+template <class T, int R, class B>
+tensor<T, R, B> const& evaluate(tensor<T, R, B> const& x) {
+  return x;
+}
+
+/// The value of any expression: a tensor, or a variable where something is recorded.
+template <expression E>
+decltype(auto) eval(E const& e) {
+  return evaluate(e);
+}
+
+/// target = e as if into fresh storage. Reuses target's storage when target is its only owner besides leaves of e that read the
+/// same elements in the same order: then nobody can tell.
+template <class T, int R, class B, class E>
+void evaluate_into(tensor<T, R, B>& target, E const& e) {
+  if constexpr (detail::is_mapped<E>) {
+    if (target.has_storage() && target.is_contiguous() && target.extents() == e.extents()) {
+      detail::sharing found;
+      detail::find_sharing(target, e, found);
+      if (found.same_elements && target.storage_handle().owners() == 1 + found.count) {
+        detail::run_element_wise(e, target);
+        return;
+      }
+    }
+  }
+  target = evaluate(e);
+}
+
+/// target[...] = e in place, broadcasting e; as if e had been evaluated before the first write.
+template <class T, int R, class B, class E>
+void write_through(tensor<T, R, B> const& target, E const& e) {
+  if constexpr (number<E>) {
+    write_through(target, constant<T>{T(e)});
+  } else {
+    static_assert(std::same_as<typename E::value_type, T>, "cog: assign of another dtype; write cast<>");
+    static_assert(E::rank <= R, "cog: assign of a higher rank");
+    if constexpr (requires { e.extents(); }) {
+      if (broadcast("assign", e.extents(), target.extents()) != target.extents())
+        throw error("assign: ", e.extents(), " does not broadcast to ", target.extents());
+    }
+    if constexpr (detail::is_mapped<E> || detail::is_tensor<E> || !expression<E>) {
+      detail::sharing found;
+      detail::find_sharing(target, e, found);
+      if (found.count == 0 || found.same_elements) detail::run_element_wise(e, target);
+      else if constexpr (detail::is_tensor<E>) {
+        // Overlapping views of one storage: through a temporary.
+        E temporary(e.context(), e.extents());
+        detail::run_element_wise(e, temporary);
+        detail::run_element_wise(temporary, target);
+      } else if constexpr (expression<E>) {
+        detail::run_element_wise(evaluate(e), target);
+      }
+    } else {
+      write_through(target, evaluate(e));
+    }
+  }
+}
+
+}  // namespace cog
