@@ -9,7 +9,7 @@ budget=2.5
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 cxx=${CXX:-g++}
 eigen=${EIGEN:-/usr/include/eigen3}
-runs=${RUNS:-5}
+runs=${RUNS:-3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM

@@ -4,7 +4,7 @@
 . "$(dirname -- "$0")/common.sh"
 
 headers | sed 's/.*/#include <&>/' >"$work/everything.cpp"
-cp "$root/tests/hygiene/plain.cpp" "$work/x.cpp"
+cp "$root/tests/consumer/main.cpp" "$work/x.cpp"
 cd "$work"
 cp -r "$root/include" include
 "$cxx" -std=c++20 -I include -I "$eigen" x.cpp everything.cpp -o x

@@ -1,0 +1,2 @@
+// Built with the component io only.
+#include <cog/io/tokenizer.hpp>

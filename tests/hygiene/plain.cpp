@@ -1,2 +1,0 @@
-#include <cog/version.hpp>
-int main() { return COG_VERSION == 0; }
