@@ -24,6 +24,8 @@ template <real S> COG_HD S erf(S x) { return std::erf(x); }
 template <real S> COG_HD S sin(S x) { return std::sin(x); }
 template <real S> COG_HD S cos(S x) { return std::cos(x); }
 template <real S> COG_HD S pow(S x, S y) { return std::pow(x, y); }
+/// |a| with the sign bit of s.
+template <real S> COG_HD S copysign(S a, S s) { return std::copysign(a, s); }
 template <real S> COG_HD S floor(S x) { return std::floor(x); }
 template <real S> COG_HD S fma(S a, S b, S c) { return a * b + c; }  // contracted where the target has the instruction
 template <scalar S> COG_HD S abs(S x) { return x < S(0) ? S(-x) : x == S(0) ? S(0) : x; }
