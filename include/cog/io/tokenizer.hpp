@@ -21,7 +21,7 @@
 #include <cog/io/tokenizer_byte.hpp>
 #include <cog/io/tokenizer_json.hpp>
 #include <cog/io/tokenizer_train.hpp>
-#include <cog/io/tokenizer_unicode.hpp>
+#include <cog/io/utf8.hpp>
 
 namespace cog {
 

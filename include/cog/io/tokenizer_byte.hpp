@@ -13,7 +13,7 @@
 #include <cog/core/config.hpp>
 #include <cog/core/error.hpp>
 #include <cog/io/tokenizer_pattern.hpp>
-#include <cog/io/tokenizer_unicode.hpp>
+#include <cog/io/utf8.hpp>
 
 namespace cog {
 
