@@ -12,8 +12,10 @@ headers | sed 's/.*/#include <&>/' >"$work/cog.cpp"
 # -H prints the tree of includes, a dot for each level; kept are the foreign headers that a header of cog opens.
 preprocess -H "$work/cog.cpp" 2>&1 >/dev/null |
   awk -v own="$root/include/cog/" '
-    $1 ~ /^\.+$/ { depth = length($1); mine[depth] = index($2, own) == 1 }
-    $1 ~ /^\.+$/ && !mine[depth] && (depth == 1 || mine[depth - 1]) { print "#include \"" $2 "\"" }' >"$work/foreign.cpp"
+    $1 ~ /^\.+$/ {
+      depth = length($1); path = substr($0, depth + 2); mine[depth] = index(path, own) == 1
+      if (!mine[depth] && (depth == 1 || mine[depth - 1])) print "#include \"" path "\""
+    }' >"$work/foreign.cpp"
 [ -s "$work/foreign.cpp" ] || fail "cog includes nothing at all; the test has lost its way"
 
 preprocess -dM "$work/cog.cpp" | LC_ALL=C sort >"$work/cog.macros"
