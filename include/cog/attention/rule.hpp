@@ -29,8 +29,8 @@ struct cog_rule {
     return abs(s);
   }
   template <class S> static COG_HD S weight(S s, S p) {
-    using math::where;
-    return where(s > S(0), p, where(s < S(0), -p, S(0)));
+    using math::copysign, math::where;
+    return where(s == S(0), S(0), copysign(p, s));
   }
   template <class S> static COG_HD S gradient(S s, S p, S g, S mean) {
     using math::abs;

@@ -1,33 +1,30 @@
-// The arithmetic under attention on the CPU: tiles of `tile_width` columns, one multiply-accumulate kernel, transposed packing.
-// A tile is row-major with a row stride of tile_width; its columns (queries forward, keys backward) are SIMD lanes and never
-// mix. The other operand is read one element at a time wherever it lies, so keys and values are used in place.
-// Compute type C is float or double. Pointers of tiles are 64-byte aligned.
+// The arithmetic under attention on the CPU: tiles of tile_width columns, one multiply-accumulate kernel, transposed packing.
+// The columns of a tile (queries forward, keys backward) are SIMD lanes and never mix, so what one query must not see cannot
+// reach it. The other operand of a product is read one element at a time where it lies: keys and values are not repacked.
+// C is the compute type, float or double. Tiles are row-major, 64-byte aligned, with a row stride of tile_width.
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <memory>
 #include <new>
-#include <utility>
+#include <type_traits>
 
 #include <cog/backend/cpu/simd.hpp>
+#include <cog/backend/cpu/threads.hpp>
 #include <cog/core/view.hpp>
 
 namespace cog::cpu_detail {
 
 inline constexpr index_t tile_width = 64;
 
-/// f(0), ..., f(N - 1) with constant arguments.
-template <int N, class F>
-COG_INLINE void unroll(F&& f) {
-  [&]<int... I>(std::integer_sequence<int, I...>) { (f(std::integral_constant<int, I>{}), ...); }
-  (std::make_integer_sequence<int, N>{});
-}
+constexpr index_t blocks_of(index_t n, index_t size) { return (n + size - 1) / size; }
+constexpr index_t round_up(index_t n, index_t size) { return blocks_of(n, size) * size; }
 
 /// Uninitialised, 64-byte aligned.
 template <class C>
 class scratch {
  public:
+  scratch() = default;
   explicit scratch(index_t n) : data_(static_cast<C*>(::operator new(static_cast<std::size_t>(n) * sizeof(C), alignment))) {}
   C* get() const { return data_.get(); }
 
@@ -38,6 +35,8 @@ class scratch {
   };
   std::unique_ptr<C, release> data_;
 };
+
+// ---- Products --------------------------------------------------------------------------------------------------------
 
 /// A matrix read one element at a time: (i, k) at data[i * row + k * column].
 template <class C>
@@ -72,35 +71,126 @@ COG_INLINE void multiply_block(operand<C> a, C const* b, index_t b_stride, index
     for (int p = 0; p < Packets; ++p) sum[r][p].store_aligned(out + r * out_stride + p * S::size);
 }
 
+template <int Packets, class C>
+void multiply_panel(operand<C> a, index_t rows, C const* b, index_t b_stride, index_t n, C* out, index_t out_stride, bool add) {
+  auto const at = [&](index_t i) { return operand<C>{a.data + i * a.row, a.row, a.column}; };
+  index_t i = 0;
+  for (; i + 6 <= rows; i += 6) multiply_block<6, Packets>(at(i), b, b_stride, n, out + i * out_stride, out_stride, add);
+  out += i * out_stride;
+  switch (rows - i) {
+    case 5: return multiply_block<5, Packets>(at(i), b, b_stride, n, out, out_stride, add);
+    case 4: return multiply_block<4, Packets>(at(i), b, b_stride, n, out, out_stride, add);
+    case 3: return multiply_block<3, Packets>(at(i), b, b_stride, n, out, out_stride, add);
+    case 2: return multiply_block<2, Packets>(at(i), b, b_stride, n, out, out_stride, add);
+    case 1: return multiply_block<1, Packets>(at(i), b, b_stride, n, out, out_stride, add);
+  }
+}
+
 /// out(i, :) (+)= sum_{k < n} a(i, k) b(k, :) for i < rows, over `columns` columns, a multiple of the register width.
-/// The sum runs over k in order, in one accumulator: the same products give the same bits whichever operand is which.
+/// Each sum runs over k in order in one accumulator: scores come out the same to the bit whichever of q and k is `a`.
 template <class C>
 void multiply(operand<C> a, index_t rows, C const* b, index_t b_stride, index_t n, C* out, index_t out_stride, index_t columns,
               bool add) {
-  constexpr int most_rows = 6;
-  constexpr int most_packets = vector_registers >= 32 ? 4 : 2;
-  auto const panel = [&]<int Packets>(std::integral_constant<int, Packets>, index_t c) {
-    index_t i = 0;
-    auto const block = [&]<int Rows>(std::integral_constant<int, Rows>) {
-      multiply_block<Rows, Packets>(operand<C>{a.data + i * a.row, a.row, a.column}, b + c, b_stride, n,
-                                    out + i * out_stride + c, out_stride, add);
-      i += Rows;
-    };
-    while (i + most_rows <= rows) block(std::integral_constant<int, most_rows>{});
-    unroll<most_rows - 1>([&](auto r) {
-      if (rows - i == most_rows - 1 - r) block(std::integral_constant<int, most_rows - 1 - r>{});
-    });
-  };
+  constexpr index_t size = simd<C>::size;
+  constexpr int packets = vector_registers >= 32 ? 4 : 2;  // 6 x 4 accumulators of 32 registers, or 6 x 2 of 16
   index_t c = 0;
-  constexpr index_t width = most_packets * simd<C>::size;
-  for (; c + width <= columns; c += width) panel(std::integral_constant<int, most_packets>{}, c);
-  unroll<most_packets - 1>([&](auto p) {
-    constexpr int packets = most_packets - 1 - p;
-    if (c + packets * simd<C>::size <= columns) {
-      panel(std::integral_constant<int, packets>{}, c);
-      c += packets * simd<C>::size;
-    }
-  });
+  for (; c + packets * size <= columns; c += packets * size)
+    multiply_panel<packets>(a, rows, b + c, b_stride, n, out + c, out_stride, add);
+  switch ((columns - c) / size) {
+    case 3: return multiply_panel<packets == 4 ? 3 : 1>(a, rows, b + c, b_stride, n, out + c, out_stride, add);
+    case 2: return multiply_panel<packets == 4 ? 2 : 1>(a, rows, b + c, b_stride, n, out + c, out_stride, add);
+    case 1: return multiply_panel<1>(a, rows, b + c, b_stride, n, out + c, out_stride, add);
+  }
 }
 
+/// out(i, c) += sum of a(i, k) b(k, c) over the pairs with visible(k, c) != 0: what is not visible may hold NaN or infinity,
+/// in a or in b. Slow, and only called when one does.
+template <class C>
+void multiply_visible(operand<C> a, index_t rows, C const* b, C const* visible, index_t n, C* out, index_t columns) {
+  for (index_t k = 0; k < n; ++k)
+    for (index_t c = 0; c < columns; ++c)
+      if (visible[k * tile_width + c] != C(0))
+        for (index_t i = 0; i < rows; ++i) out[i * tile_width + c] += a.data[i * a.row + k * a.column] * b[k * tile_width + c];
 }
+
+// ---- Packing ---------------------------------------------------------------------------------------------------------
+
+/// to(c, r) = from(r, c) for r < rows, c < columns.
+template <class C>
+void transpose(C const* from, index_t from_stride, index_t rows, index_t columns, C* to, index_t to_stride) {
+  constexpr index_t size = simd<C>::size;
+  index_t const whole_rows = rows / size * size, whole_columns = columns / size * size;
+  for (index_t r = 0; r < whole_rows; r += size)
+    for (index_t c = 0; c < whole_columns; c += size) {
+      simd<C> block[size];
+      for (index_t i = 0; i < size; ++i) block[i] = simd<C>::load(from + (r + i) * from_stride + c);
+      transpose(block);
+      for (index_t i = 0; i < size; ++i) block[i].store(to + (c + i) * to_stride + r);
+    }
+  for (index_t r = 0; r < rows; ++r)
+    for (index_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c) to[c * to_stride + r] = from[r * from_stride + c];
+}
+
+/// to[c] = from[c * step] for c < n, converted.
+template <class To, class From>
+void copy_row(From const* from, index_t step, To* to, index_t to_step, index_t n) {
+  using C = compute_t<From>;
+  index_t c = 0;
+  if (step == 1 && to_step == 1)
+    for (; c + simd<C>::size <= n; c += simd<C>::size) simd<C>::load(from + c).store(to + c);
+  for (; c < n; ++c) to[c * to_step] = static_cast<To>(static_cast<C>(from[c * step]));
+}
+
+/// A [B, H, N, W] operand seen as rows of contiguous C: in place where it is that. What is not is converted once for all
+/// (O(N) memory) if it is `reused` by several tasks, else block by block.
+template <class C, class T>
+class row_source {
+ public:
+  row_source(executor& threads, view<T const, 4> const& x, bool reused) : view_(x) {
+    in_place_ = std::is_same_v<T, C> && (x.strides[3] == 1 || x.extents[3] <= 1);
+    if (in_place_ || !reused) return;
+    index_t const heads = x.extents[1], length = x.extents[2], width = x.extents[3];
+    copy_ = scratch<C>(x.size());
+    index_t const chunk = 256, chunks = blocks_of(length, chunk);
+    threads.run(x.extents[0] * heads * chunks, [&](index_t task) {
+      index_t const bh = task / chunks, first = task % chunks * chunk;
+      convert(bh / heads, bh % heads, first, std::min(chunk, length - first), copy_.get() + (bh * length + first) * width);
+    });
+  }
+
+  struct rows {
+    C const* data;
+    index_t stride;
+  };
+  /// Rows [first, first + n) of head (b, h); `buffer` has room for them.
+  rows at(index_t b, index_t h, index_t first, index_t n, C* buffer) const {
+    index_t const heads = view_.extents[1], length = view_.extents[2], width = view_.extents[3];
+    if (copy_.get()) return {copy_.get() + ((b * heads + h) * length + first) * width, width};
+    if constexpr (std::is_same_v<T, C>)
+      if (in_place_) return {&view_(b, h, first, 0), view_.strides[2]};
+    convert(b, h, first, n, buffer);
+    return {buffer, width};
+  }
+  index_t buffer_size(index_t n) const { return in_place_ || copy_.get() ? 0 : round_up(n * view_.extents[3], 16); }
+
+ private:
+  void convert(index_t b, index_t h, index_t first, index_t n, C* to) const {
+    index_t const width = view_.extents[3];
+    for (index_t i = 0; i < n; ++i) copy_row(&view_(b, h, first + i, 0), view_.strides[3], to + i * width, 1, width);
+  }
+
+  view<T const, 4> view_;
+  bool in_place_;
+  scratch<C> copy_;
+};
+
+/// False if any of n rows holds a NaN or an infinity.
+template <class C>
+bool all_finite(C const* rows, index_t stride, index_t n, index_t width) {
+  C sum = 0;
+  for (index_t i = 0; i < n; ++i)
+    for (index_t c = 0; c < width; ++c) sum += rows[i * stride + c] * C(0);
+  return sum == C(0);
+}
+
+}  // namespace cog::cpu_detail

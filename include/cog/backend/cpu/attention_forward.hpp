@@ -1,0 +1,263 @@
+// Attention forward on the CPU: a task takes 64 queries through all the keys they see, block by block, with a running softmax.
+// Memory is O(N) in all; one exponential a score; both products run at the rate of the multiply-add units.
+// The queries of a tile share a key head: (position, head of the group) pairs, so grouped heads fill the lanes.
+// The result does not depend on the number of threads.
+#pragma once
+
+#include <array>
+#include <limits>
+
+#include <cog/attention/arguments.hpp>
+#include <cog/attention/state.hpp>
+#include <cog/backend/cpu/attention_tile.hpp>
+
+namespace cog::cpu_detail {
+
+/// Up to 64 queries and their running state: out(c, i) = sum_j weight_ij v_jc and total(i) = sum_j p_ij, both in units of
+/// 2^reference(i). The reference follows the largest exponent; it moves only when one outgrows it by more than `slack`.
+template <attention_rule Rule, class C>
+class forward_tile {
+  using S = simd<C>;
+
+ public:
+  static constexpr index_t key_block = 128;
+  struct lane {
+    index_t head = 0, query = 0;
+    key_range keys{0, 0};
+  };
+  std::array<lane, tile_width> lanes;
+
+  forward_tile(index_t width, index_t value_width)
+      : width_(width),
+        value_width_(value_width),
+        memory_(tile_width * (width + 2 * key_block + value_width + 3 + std::max(width, value_width))) {
+    query_ = memory_.get();                           // [D, 64]
+    scores_ = query_ + width * tile_width;            // [128, 64]
+    visible_ = scores_ + key_block * tile_width;      // [128, 64]
+    out_ = visible_ + key_block * tile_width;         // [E, 64]
+    reference_ = out_ + value_width * tile_width;     // [64]
+    total_ = reference_ + tile_width;                 // [64]
+    largest_ = total_ + tile_width;                   // [64]
+    rows_ = largest_ + tile_width;                    // [64, D or E]
+  }
+
+  /// Row i of the queries before `start`, of the results after `finish`.
+  C* row(index_t i, index_t row_width) { return rows_ + i * row_width; }
+
+  /// Starts with n queries, whose lanes and rows are set.
+  void start(index_t n, C scale) {
+    columns_ = round_up(n, S::size);
+    for (index_t i = n; i < columns_; ++i) {
+      lanes[static_cast<std::size_t>(i)] = {};
+      std::fill_n(row(i, width_), width_, C(0));
+    }
+    for (index_t i = 0; i < columns_ * width_; ++i) rows_[i] *= scale;
+    transpose(rows_, width_, columns_, width_, query_, tile_width);
+    std::fill_n(out_, value_width_ * tile_width, C(0));
+    std::fill_n(total_, tile_width, C(0));
+    std::fill_n(reference_, tile_width, std::numeric_limits<C>::lowest());
+    some_ = {std::numeric_limits<index_t>::max(), 0};
+    all_ = {0, some_.begin};
+    for (index_t i = 0; i < n; ++i) {
+      key_range const keys = lanes[static_cast<std::size_t>(i)].keys;
+      all_ = {std::max(all_.begin, keys.begin), std::min(all_.end, keys.end)};
+      if (keys.begin < keys.end) some_ = {std::min(some_.begin, keys.begin), std::max(some_.end, keys.end)};
+    }
+    some_.begin = std::min(some_.begin, some_.end);
+  }
+
+  /// Keys that some query may see.
+  key_range keys() const { return some_; }
+
+  /// Takes in keys [first, first + n), n <= key_block. Rows of k and v are contiguous.
+  template <lowered_mask Mask>
+  void absorb(Mask const& mask, index_t batch, index_t first, index_t n, C const* k, index_t k_stride, C const* v,
+              index_t v_stride) {
+    bool const masked = Mask::by_key || first < all_.begin || first + n > all_.end;
+    if (masked && !mark(mask, batch, first, n)) return;
+    multiply<C>({k, k_stride, 1}, n, query_, tile_width, width_, scores_, tile_width, columns_, false);
+    if (masked) weigh<true>(n);
+    else weigh<false>(n);
+    operand<C> const values{v, 1, v_stride};
+    if (masked && !all_finite(v, v_stride, n, value_width_))
+      multiply_visible(values, value_width_, scores_, visible_, n, out_, columns_);
+    else
+      multiply(values, value_width_, scores_, tile_width, n, out_, tile_width, columns_, true);
+  }
+
+  /// Leaves normalised rows of values, and logsumexp(i). A query that saw nothing has 0 and -inf.
+  void finish() {
+    for (index_t c = 0; c < columns_; c += S::size) {
+      S const total = S::load_aligned(total_ + c);
+      S const logsumexp = fma(S::load_aligned(reference_ + c), S(ln_2), log(total));
+      S const factor = where(total == S(C(0)), S(C(0)), S(C(1)) / total);
+      where(total == S(C(0)), S(-std::numeric_limits<C>::infinity()), logsumexp).store_aligned(total_ + c);
+      for (index_t i = 0; i < value_width_; ++i)
+        (S::load_aligned(out_ + i * tile_width + c) * factor).store_aligned(out_ + i * tile_width + c);
+    }
+    transpose(out_, tile_width, value_width_, columns_, rows_, value_width_);
+  }
+  C logsumexp(index_t i) const { return total_[i]; }
+
+ private:
+  static constexpr C log2_e = C(1.44269504088896340736), ln_2 = C(0.693147180559945309417);
+  static constexpr C slack = C(8);
+
+  /// visible(j, i) = 1 where query i sees key first + j. False if nothing is visible.
+  template <lowered_mask Mask>
+  bool mark(Mask const& mask, index_t batch, index_t first, index_t n) {
+    alignas(64) C begin[tile_width], end[tile_width];
+    for (index_t i = 0; i < columns_; ++i) {
+      key_range const keys = lanes[static_cast<std::size_t>(i)].keys;
+      begin[i] = static_cast<C>(std::clamp<index_t>(keys.begin - first, 0, n));
+      end[i] = static_cast<C>(std::clamp<index_t>(keys.end - first, 0, n));
+    }
+    for (index_t j = 0; j < n; ++j)
+      for (index_t c = 0; c < columns_; c += S::size) {
+        S const at = static_cast<C>(j);
+        to_number(S::load_aligned(begin + c) <= at && at < S::load_aligned(end + c)).store_aligned(visible_ + j * tile_width + c);
+      }
+    if constexpr (Mask::by_key) {
+      bool some = false;
+      for (index_t i = 0; i < columns_; ++i) {
+        lane const& l = lanes[static_cast<std::size_t>(i)];
+        for (auto j = static_cast<index_t>(begin[i]); j < static_cast<index_t>(end[i]); ++j) {
+          bool const sees = mask.visible(batch, l.head, l.query, first + j);
+          visible_[j * tile_width + i] = sees ? C(1) : C(0);
+          some = some || sees;
+        }
+      }
+      return some;
+    }
+    return true;
+  }
+
+  /// scores -> weights relative to 2^reference; adds to the totals.
+  template <bool Masked>
+  void weigh(index_t n) {
+    bool outgrown = false;
+    for (index_t c = 0; c < columns_; c += S::size) {
+      S top = std::numeric_limits<C>::lowest();
+      for (index_t j = 0; j < n; ++j) {
+        S u = Rule::exponent(S::load_aligned(scores_ + j * tile_width + c));
+        if constexpr (Masked) u = where(S::load_aligned(visible_ + j * tile_width + c) > S(C(0)), u, top);
+        top = fast_max(top, u);
+      }
+      top = top * S(log2_e);
+      top.store_aligned(largest_ + c);
+      outgrown = outgrown || any(top > S::load_aligned(reference_ + c) + S(slack));
+    }
+    if (outgrown) move_reference();
+    for (index_t c = 0; c < columns_; c += S::size) {
+      S const reference = S::load_aligned(reference_ + c);
+      S total = S::load_aligned(total_ + c);
+      for (index_t j = 0; j < n; ++j) {
+        S const s = S::load_aligned(scores_ + j * tile_width + c);
+        S p = exp2_decay(fma(Rule::exponent(s), S(log2_e), -reference));
+        S w = Rule::weight(s, p);
+        if constexpr (Masked) {
+          auto const sees = S::load_aligned(visible_ + j * tile_width + c) > S(C(0));
+          p = where(sees, p, S(C(0)));
+          w = where(sees, w, S(C(0)));
+        }
+        total += p;
+        w.store_aligned(scores_ + j * tile_width + c);
+      }
+      total.store_aligned(total_ + c);
+    }
+  }
+
+  void move_reference() {
+    for (index_t c = 0; c < columns_; c += S::size) {
+      S const before = S::load_aligned(reference_ + c);
+      S const after = max(before, S::load_aligned(largest_ + c));
+      S const factor = exp2_decay(before - after);
+      after.store_aligned(reference_ + c);
+      (S::load_aligned(total_ + c) * factor).store_aligned(total_ + c);
+      for (index_t i = 0; i < value_width_; ++i)
+        (S::load_aligned(out_ + i * tile_width + c) * factor).store_aligned(out_ + i * tile_width + c);
+    }
+  }
+
+  index_t width_, value_width_, columns_ = 0;
+  key_range some_{}, all_{};  // keys that some query sees; that every query sees
+  scratch<C> memory_;
+  C *query_, *scores_, *visible_, *out_, *reference_, *total_, *largest_, *rows_;
+};
+
+/// out and logsumexp of the arguments. Shapes have been checked.
+template <attention_rule Rule, class T, lowered_mask Mask>
+void attention_forward(executor& threads, attention_arguments<T, Mask> const& a) {
+  using C = compute_t<T>;
+  using tile = forward_tile<Rule, C>;
+  index_t const batch = a.q.extents[0], heads = a.q.extents[1], queries = a.q.extents[2], width = a.q.extents[3];
+  index_t const key_heads = a.k.extents[1], keys = a.k.extents[2], value_width = a.v.extents[3];
+  if (batch * heads * queries == 0) return;
+  index_t const group = heads / key_heads;
+  index_t const rows = queries * group;  // of one key head
+  index_t const tiles = blocks_of(rows, tile_width);
+
+  // Few tiles: the keys are split too. The number depends on shapes alone, so results do not depend on the machine.
+  index_t const whole = batch * key_heads * tiles;
+  index_t const splits = std::max<index_t>(1, std::min(32 / whole, blocks_of(keys, 512)));
+  scratch<C> partial;  // [split, batch, head, query, value + 1]: normalised values, then logsumexp
+  index_t const partial_width = value_width + 1;
+  if (splits > 1) partial = scratch<C>(splits * batch * heads * queries * partial_width);
+
+  row_source<C, T> const k(threads, a.k, tiles > 2), v(threads, a.v, tiles > 2);
+  threads.run(whole * splits, [&](index_t task) {
+    index_t const split = task % splits, bh = task / splits % (batch * key_heads), b = bh / key_heads, key_head = bh % key_heads;
+    index_t const first = (tiles - 1 - task / splits / (batch * key_heads)) * tile_width;  // causal: the longest first
+    index_t const n = std::min(tile_width, rows - first);
+    tile t(width, value_width);
+    scratch<C> const buffer(k.buffer_size(tile::key_block) + v.buffer_size(tile::key_block));
+    for (index_t i = 0; i < n; ++i) {
+      index_t const query = (first + i) / group, head = key_head * group + (first + i) % group;
+      t.lanes[static_cast<std::size_t>(i)] = {head, query, a.mask.range(b, head, query)};
+      copy_row(&a.q(b, head, query, 0), a.q.strides[3], t.row(i, width), 1, width);
+    }
+    t.start(n, a.scale);
+    key_range seen = t.keys();
+    if (splits > 1) {
+      index_t const share = round_up(blocks_of(seen.end - seen.begin, splits), tile::key_block);
+      seen.begin = std::min(seen.begin + split * share, seen.end);
+      seen.end = std::min(seen.begin + share, seen.end);
+    }
+    for (index_t j = seen.begin; j < seen.end; j += tile::key_block) {
+      index_t const count = std::min(tile::key_block, seen.end - j);
+      auto const key_rows = k.at(b, key_head, j, count, buffer.get());
+      auto const value_rows = v.at(b, key_head, j, count, buffer.get() + k.buffer_size(tile::key_block));
+      t.absorb(a.mask, b, j, count, key_rows.data, key_rows.stride, value_rows.data, value_rows.stride);
+    }
+    t.finish();
+    for (index_t i = 0; i < n; ++i) {
+      auto const [head, query, range] = t.lanes[static_cast<std::size_t>(i)];
+      if (splits > 1) {
+        C* to = partial.get() + (((split * batch + b) * heads + head) * queries + query) * partial_width;
+        std::copy_n(t.row(i, value_width), value_width, to);
+        to[value_width] = t.logsumexp(i);
+      } else {
+        copy_row(t.row(i, value_width), 1, &a.out(b, head, query, 0), a.out.strides[3], value_width);
+        if (a.logsumexp.data) a.logsumexp(b, head, query) = t.logsumexp(i);
+      }
+    }
+  });
+  if (splits == 1) return;
+
+  threads.run(batch * heads, [&](index_t bh) {
+    index_t const step = batch * heads * queries * partial_width;
+    for (index_t i = 0; i < queries; ++i) {
+      C* into = partial.get() + (bh * queries + i) * partial_width;
+      for (index_t s = 1; s < splits; ++s) {
+        C const* other = into + s * step;
+        auto const share = merge_shares(into[value_width], other[value_width]);
+        for (index_t c = 0; c < value_width; ++c) into[c] = share.first * into[c] + share.second * other[c];
+        into[value_width] = share.logsumexp;
+      }
+      copy_row(static_cast<C const*>(into), 1, &a.out(bh / heads, bh % heads, i, 0), a.out.strides[3], value_width);
+      if (a.logsumexp.data) a.logsumexp(bh / heads, bh % heads, i) = into[value_width];
+    }
+  });
+}
+
+}  // namespace cog::cpu_detail
