@@ -4,4 +4,8 @@
 #include <cog/core/version.hpp>
 #include <cog/core/create.hpp>
 #include <cog/expr/evaluate.hpp>
+#include <cog/expr/reduce.hpp>
+#include <cog/expr/rowwise.hpp>
+#include <cog/expr/contract.hpp>
+#include <cog/expr/select.hpp>
 #include <cog/backend/cpu/cpu.hpp>

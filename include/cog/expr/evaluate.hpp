@@ -37,21 +37,26 @@ void check_recording(tensor<T, R, B> const& x) {
                 "lost: use m.record(parameter), or pause_recording where that is meant");
 }
 
-// ---- leaves of a node, in order; owned
+}  // namespace detail
+
+// ---- leaves_of(node): what it holds, in order, owned. Other floors add overloads for their nodes (found by argument-dependent
+// look-up), so that a product or a variable becomes a leaf.
 
 template <class T, int R, class B>
-std::tuple<tensor<T, R, B>> leaves(tensor<T, R, B> const& x) {
-  check_recording(x);
+std::tuple<tensor<T, R, B>> leaves_of(tensor<T, R, B> const& x) {
+  detail::check_recording(x);
   return {x};
 }
 template <class T>
-std::tuple<constant<T>> leaves(constant<T> const& c) { return {c}; }
+std::tuple<constant<T>> leaves_of(constant<T> const& c) { return {c}; }
 template <int A>
-std::tuple<position<A>> leaves(position<A> const& p) { return {p}; }
+std::tuple<position<A>> leaves_of(position<A> const& p) { return {p}; }
 template <class Op, class... C>
-auto leaves(mapped<Op, C...> const& node) {
-  return std::apply([](auto const&... child) { return std::tuple_cat(leaves(child)...); }, node.children);
+auto leaves_of(mapped<Op, C...> const& node) {
+  return std::apply([](auto const&... child) { return std::tuple_cat(leaves_of(child)...); }, node.children);
 }
+
+namespace detail {
 
 // ---- trees
 
@@ -89,7 +94,11 @@ array_leaf<T, static_cast<int>(N)> lower(tensor<T, R, B> const& x, std::array<in
 template <class T, std::size_t N>
 constant_leaf<T> lower(constant<T> const& c, std::array<index_t, N> const&) { return {c.value}; }
 template <int A, std::size_t N>
-position_leaf<A> lower(position<A> const&, std::array<index_t, N> const&) { return {}; }
+position_leaf<static_cast<int>(N)> lower(position<A> const&, std::array<index_t, N> const&) {
+  position_leaf<static_cast<int>(N)> leaf{};
+  leaf.strides[static_cast<int>(N) + A] = 1;
+  return leaf;
+}
 
 template <class... L, std::size_t N>
 auto lower_all(std::tuple<L...> const& ls, std::array<index_t, N> const& shape) {
@@ -123,7 +132,7 @@ struct no_output {};
 /// out[...] = e, where out has e's extents.
 template <class E, class T, int R, class B>
 void run_element_wise(E const& e, tensor<T, R, B> const& out) {
-  auto const ls = leaves(e);
+  auto const ls = leaves_of(e);
   using tree = typename tree_of<E, 0>::type;
   B::for_each(out.context(), out.extents(), forward<tree>{}, lower_all(ls, out.extents()),
               make_pack(output_of(const_cast<T*>(out.data()), out.strides())));
@@ -159,20 +168,29 @@ inline constexpr bool is_mapped = false;
 template <class Op, class... C>
 inline constexpr bool is_mapped<mapped<Op, C...>> = true;
 
-}  // namespace detail
+/// Expressions that are a product with its epilogue (expr/contract.hpp).
+template <class E>
+struct product_form : std::false_type {};
 
-/// The tensor of a plain element-wise expression: one kernel.
 template <class Op, class... C>
-  requires(!mapped<Op, C...>::is_recorded)
-auto evaluate(mapped<Op, C...> const& e) {
+auto evaluate_element_wise(mapped<Op, C...> const& e) {
   using node = mapped<Op, C...>;
-  auto const ls = detail::leaves(e);
+  auto const ls = leaves_of(e);
   auto const& ctx = std::apply([](auto const&... leaf) -> auto const& { return detail::context_of(leaf...); }, ls);
   tensor<typename node::value_type, node::rank, typename node::backend_type> out(ctx, e.extents());
   using tree = typename detail::tree_of<node, 0>::type;
   node::backend_type::for_each(ctx, out.extents(), forward<tree>{}, detail::lower_all(ls, out.extents()),
                                make_pack(detail::output_of(out.data(), out.strides())));
   return out;
+}
+
+}  // namespace detail
+
+/// The tensor of a plain element-wise expression: one kernel.
+template <class Op, class... C>
+  requires(!mapped<Op, C...>::is_recorded && !detail::product_form<mapped<Op, C...>>::value)
+auto evaluate(mapped<Op, C...> const& e) {
+  return detail::evaluate_element_wise(e);
 }
 
 /// x itself, so that generic code may evaluate anything.
@@ -191,7 +209,7 @@ decltype(auto) eval(E const& e) {
 /// same elements in the same order: then nobody can tell.
 template <class T, int R, class B, class E>
 void evaluate_into(tensor<T, R, B>& target, E const& e) {
-  if constexpr (detail::is_mapped<E>) {
+  if constexpr (detail::is_mapped<E> && !detail::product_form<E>::value) {
     if (target.has_storage() && target.is_contiguous() && target.extents() == e.extents()) {
       detail::sharing found;
       detail::find_sharing(target, e, found);

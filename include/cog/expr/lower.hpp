@@ -49,9 +49,11 @@ struct constant_leaf {
   using value_type = T;
   T value;
 };
-template <int FromLast>
+/// An array whose element at offset i is i.
+template <int Rank>
 struct position_leaf {
   using value_type = std::int64_t;
+  index_t strides[Rank];
 };
 
 // ---- trees

@@ -126,26 +126,33 @@ struct no_cursor {
 // ---- operands: what the loop knows of a leaf or output
 
 template <class T, int R>
-void strides_of(array_leaf<T, R> const& leaf, index_t* out) { std::copy_n(leaf.strides, R, out); }
-template <class T, int R>
-void strides_of(detail::output<T, R> const& leaf, index_t* out) { std::copy_n(leaf.strides, R, out); }
-/// A position is an array whose element at offset i is i.
-template <int A>
-void position_strides(position_leaf<A>, index_t* out, int rank) { out[rank + A] = 1; }
-
-template <class T, int R>
 auto cursor(array_leaf<T, R> const& leaf, index_t offset, index_t stride) { return array_cursor<T>{leaf.data + offset, stride}; }
 template <class T>
 auto cursor(constant_leaf<T> const& leaf, index_t, index_t) { return constant_cursor<T>{leaf.value}; }
-template <int A>
-auto cursor(position_leaf<A> const&, index_t offset, index_t stride) { return position_cursor{offset, stride}; }
+template <int R>
+auto cursor(position_leaf<R> const&, index_t offset, index_t stride) { return position_cursor{offset, stride}; }
 template <class T, int R>
 auto cursor(detail::output<T, R> const& o, index_t offset, index_t stride) {
   return output_cursor<T>{o.data ? o.data + offset : nullptr, stride, o.accumulate};
 }
 inline no_cursor cursor(detail::no_output, index_t, index_t) { return {}; }
 
-/// Axes joined where every operand allows it. Row k of `strides` belongs to operand k.
+/// The strides of every operand, row k for operand k; zeros where it has none.
+template <int Rank, int Operands>
+struct operand_strides {
+  index_t at[Operands == 0 ? 1 : Operands][Rank == 0 ? 1 : Rank] = {};
+  bool is_array[Operands == 0 ? 1 : Operands] = {};
+  int count = 0;
+
+  template <class L>
+  void note(L const& leaf) {
+    if constexpr (requires { leaf.strides; }) std::copy_n(leaf.strides, Rank, at[count]);
+    if constexpr (requires { leaf.data; }) is_array[count] = leaf.data != nullptr;
+    ++count;
+  }
+};
+
+/// Axes joined where every operand allows it.
 template <int Rank, int Operands>
 struct joined_axes {
   static constexpr int capacity = Rank == 0 ? 1 : Rank;
@@ -153,9 +160,10 @@ struct joined_axes {
   index_t extents[capacity];
   index_t strides[Operands][capacity];
 
-  joined_axes(index_t const* shape, index_t const (*from)[capacity]) {
+  /// Joins the axes [first, last) of `shape`.
+  joined_axes(index_t const* shape, int last, index_t const (*from)[capacity], int first = 0) {
     axes = 0;
-    for (int a = 0; a < Rank; ++a) {
+    for (int a = first; a < last; ++a) {
       if (shape[a] == 1) continue;
       bool join = axes > 0;
       for (int k = 0; k < Operands && join; ++k) join = strides[k][axes - 1] == from[k][a] * shape[a];
@@ -174,7 +182,29 @@ struct joined_axes {
     for (int a = 0; a < axes; ++a) n *= extents[a];
     return n;
   }
+  index_t inner() const { return extents[axes - 1]; }
+  index_t inner_stride(int operand) const { return strides[operand][axes - 1]; }
+
+  /// Adds the offset of every operand at flat position `at` of these axes.
+  void add_offsets(index_t at, index_t* offset) const {
+    for (int a = std::min(axes, capacity) - 1; a >= 0; --a) {
+      index_t const i = a == 0 ? at : at % extents[a];
+      if (a > 0) at /= extents[a];
+      for (int o = 0; o < Operands; ++o) offset[o] += i * strides[o][a];
+    }
+  }
 };
+
+/// Calls f(begin, end) over [0, total) in pieces of at least `grain`, on all threads when there is enough work.
+template <class F>
+void split(cpu_context const& ctx, index_t total, index_t grain, F const& f) {
+  if (total <= 2 * grain || ctx.threads() == 1) {
+    if (total > 0) f(index_t{0}, total);
+    return;
+  }
+  index_t const chunk = std::max(grain, (total / (4 * ctx.threads()) + 63) / 64 * 64);
+  ctx.run((total + chunk - 1) / chunk, [&](index_t task) { f(task * chunk, std::min(total, (task + 1) * chunk)); });
+}
 
 template <class... P>
 std::tuple<P...> as_tuple(pack<P...> const& p) {
@@ -228,58 +258,32 @@ void for_each(cpu_context const& ctx, std::array<index_t, Rank> const& shape, F 
               pack<Out...> const& outputs) {
   constexpr int operands = sizeof...(In) + sizeof...(Out);
   using axes_type = joined_axes<static_cast<int>(Rank), operands>;
-  index_t strides[operands][axes_type::capacity] = {};
   auto const ins = as_tuple(inputs);
   auto const outs = as_tuple(outputs);
-  bool arrays[operands] = {};
-  int k = 0;
-  auto const note = [&]<class L>(L const& leaf) {
-    if constexpr (requires { leaf.data; }) {
-      arrays[k] = leaf.data != nullptr;
-      strides_of(leaf, strides[k]);
-    } else if constexpr (!requires { leaf.value; } && !std::same_as<L, detail::no_output>) {
-      position_strides(leaf, strides[k], static_cast<int>(Rank));
-    }
-    ++k;
-  };
-  std::apply([&](auto const&... leaf) { (note(leaf), ...); }, ins);
-  std::apply([&](auto const&... leaf) { (note(leaf), ...); }, outs);
+  operand_strides<static_cast<int>(Rank), operands> strides;
+  std::apply([&](auto const&... leaf) { (strides.note(leaf), ...); }, ins);
+  std::apply([&](auto const&... leaf) { (strides.note(leaf), ...); }, outs);
 
-  axes_type const axes(shape.data(), strides);
+  axes_type const axes(shape.data(), static_cast<int>(Rank), strides.at);
   index_t const total = axes.size();
   if (total == 0) return;
-  index_t const inner = axes.extents[axes.axes - 1];
+  index_t const inner = axes.inner();
   bool unit = true;
-  for (int o = 0; o < operands; ++o) unit = unit && (!arrays[o] || axes.strides[o][axes.axes - 1] == 1);
+  for (int o = 0; o < operands; ++o) unit = unit && (!strides.is_array[o] || axes.inner_stride(o) == 1);
 
   auto const range = [&](index_t begin, index_t end) {
     while (begin < end) {
-      // The run that holds element `begin`: its outer position gives every operand's offset.
-      index_t const within = begin % inner;
-      index_t outer = begin / inner;
-      index_t offset[operands];
-      for (int o = 0; o < operands; ++o) offset[o] = within * axes.strides[o][axes.axes - 1];
-      for (int a = axes.axes - 2; a >= 0; --a) {
-        index_t const at = outer % axes.extents[a];
-        outer /= axes.extents[a];
-        for (int o = 0; o < operands; ++o) offset[o] += at * axes.strides[o][a];
-      }
-      index_t const n = std::min(inner - within, end - begin);
+      index_t offset[operands] = {};
+      axes.add_offsets(begin, offset);
+      index_t const n = std::min(inner - begin % inner, end - begin);
       [&]<std::size_t... I, std::size_t... J>(std::index_sequence<I...>, std::index_sequence<J...>) {
-        run_of(f, n, std::tuple(cursor(std::get<I>(ins), offset[I], axes.strides[I][axes.axes - 1])...),
-               std::tuple(cursor(std::get<J>(outs), offset[sizeof...(I) + J], axes.strides[sizeof...(I) + J][axes.axes - 1])...),
-               unit);
+        run_of(f, n, std::tuple(cursor(std::get<I>(ins), offset[I], axes.inner_stride(I))...),
+               std::tuple(cursor(std::get<J>(outs), offset[sizeof...(I) + J], axes.inner_stride(sizeof...(I) + J))...), unit);
       }(std::index_sequence_for<In...>{}, std::index_sequence_for<Out...>{});
       begin += n;
     }
   };
-  constexpr index_t grain = 16384;
-  if (total <= 2 * grain || ctx.threads() == 1) {
-    range(0, total);
-  } else {
-    index_t const chunk = std::max(grain, (total / (4 * ctx.threads()) + 63) / 64 * 64);
-    ctx.run((total + chunk - 1) / chunk, [&](index_t task) { range(task * chunk, std::min(total, (task + 1) * chunk)); });
-  }
+  split(ctx, total, 16384, range);
 }
 
 }  // namespace cog::cpu_detail

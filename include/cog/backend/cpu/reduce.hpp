@@ -1,0 +1,177 @@
+// Reductions on the CPU. Either lanes run along the reduced axes, or, where those are strided and the kept ones are not,
+// each lane is one output. The reduced range is cut into pieces of fixed length whose partial states are merged in order,
+// so the result does not depend on the number of threads. Memory-bound.
+#pragma once
+
+#include <cog/backend/cpu/elementwise.hpp>
+
+namespace cog::cpu_detail {
+
+template <class R, class C>
+struct reducer {
+  using scalar_state = typename R::template state<C>;
+
+  /// Joins the lanes of a SIMD state.
+  template <class S>
+  static scalar_state join(typename R::template state<S> const& s) {
+    scalar_state out{};
+    for (int i = 0; i < S::size; ++i)
+      R::merge(out, R::template lanes<C>(s, [i](S const& v) {
+                 alignas(64) C lanes[S::size];
+                 v.store_aligned(lanes);
+                 return lanes[i];
+               }));
+    return out;
+  }
+};
+
+/// One value per element of the first `kept` axes of `shape`, over all the others; `out` is row-major.
+template <class R, class F, class... In, std::size_t Rank, class T>
+void reduce(cpu_context const& ctx, F const& f, std::array<index_t, Rank> const& shape, int kept, pack<In...> const& inputs, T* out) {
+  constexpr int operands = sizeof...(In);
+  constexpr bool scalar_only = requires { R::scalar_only; };
+  using C = std::conditional_t<scalar_only, compute_t<typename F::value_type>, compute_t<T>>;
+  constexpr bool lanes = !scalar_only && std::same_as<typename F::lane, C> && floating<typename F::value_type>;
+  using state = typename R::template state<C>;
+  using axes_type = joined_axes<static_cast<int>(Rank), operands>;
+
+  auto const ins = as_tuple(inputs);
+  operand_strides<static_cast<int>(Rank), operands> strides;
+  std::apply([&](auto const&... leaf) { (strides.note(leaf), ...); }, ins);
+  axes_type const keep(shape.data(), kept, strides.at);
+  axes_type const over(shape.data(), static_cast<int>(Rank), strides.at, kept);
+  index_t const outputs = keep.size(), length = over.size();
+  if (outputs == 0) return;
+  if (length == 0) {
+    for (index_t i = 0; i < outputs; ++i) out[i] = T(R::finish(state{}, 0));
+    return;
+  }
+  auto const cursors = [&](index_t const* offset, axes_type const& along) {
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return std::tuple(cursor(std::get<I>(ins), offset[I], along.inner_stride(I))...);
+    }(std::index_sequence_for<In...>{});
+  };
+  auto const plain = [&](axes_type const& along) {  // no gathers along the inner axis
+    for (int o = 0; o < operands; ++o)
+      if (strides.is_array[o] && along.inner_stride(o) != 1 && along.inner_stride(o) != 0) return false;
+    return true;
+  };
+
+  if constexpr (lanes) {
+    using S = simd<C>;
+    constexpr index_t w = S::size;
+    if (keep.inner() >= w && plain(keep) && !(plain(over) && over.inner() >= w)) {
+      using wide = typename R::template state<S>;
+      constexpr index_t unroll = 4;
+      index_t const piece = 1024;                                              // rows
+      index_t const pieces = (length + piece - 1) / piece;
+      index_t const strips = (keep.inner() + unroll * w - 1) / (unroll * w);   // of one kept run
+      index_t const runs = outputs / keep.inner();
+      std::vector<wide> partial(static_cast<std::size_t>(pieces > 1 ? pieces * runs * strips * unroll : 0));
+      auto const strip_of = [&](index_t task, index_t begin, index_t end, wide* states) {
+        index_t const first = task % strips * unroll * w;
+        index_t base[operands == 0 ? 1 : operands] = {};
+        keep.add_offsets(task / strips * keep.inner() + first, base);
+        index_t const n = std::min(unroll * w, keep.inner() - first);
+        for (index_t at = begin; at < end; ++at) {
+          index_t offset[operands == 0 ? 1 : operands];
+          std::copy_n(base, operands, offset);
+          over.add_offsets(at, offset);
+          auto const cs = cursors(offset, keep);
+          for (index_t u = 0; u < unroll; ++u) {
+            index_t const i = u * w;
+            if (i + w <= n) R::push(states[u], std::apply([&](auto const&... c) { return f(c.template lanes<C, false>(i)...); }, cs));
+            else if (i < n) R::push(states[u], std::apply([&](auto const&... c) { return f(c.template partial<C>(i, n - i)...); }, cs));
+          }
+        }
+      };
+      auto const deliver = [&](index_t task, wide const* states) {
+        index_t const first = task % strips * unroll * w;
+        index_t const n = std::min(unroll * w, keep.inner() - first);
+        T* to = out + task / strips * keep.inner() + first;
+        for (index_t u = 0; u * w < n; ++u) R::finish(states[u], length).store_partial(to + u * w, std::min(w, n - u * w));
+      };
+      if (pieces == 1) {
+        split(ctx, runs * strips, std::max<index_t>(1, 16384 / (length * unroll * w)), [&](index_t begin, index_t end) {
+          for (index_t task = begin; task < end; ++task) {
+            wide states[unroll];
+            strip_of(task, 0, length, states);
+            deliver(task, states);
+          }
+        });
+      } else {
+        ctx.run(pieces * runs * strips, [&](index_t i) {
+          wide states[unroll];
+          index_t const p = i / (runs * strips);
+          strip_of(i % (runs * strips), p * piece, std::min(length, (p + 1) * piece), states);
+          std::copy_n(states, unroll, &partial[static_cast<std::size_t>(i * unroll)]);
+        });
+        for (index_t task = 0; task < runs * strips; ++task) {
+          wide states[unroll];
+          for (index_t p = 0; p < pieces; ++p)
+            for (index_t u = 0; u < unroll; ++u)
+              R::merge(states[u], partial[static_cast<std::size_t>((p * runs * strips + task) * unroll + u)]);
+          deliver(task, states);
+        }
+      }
+      return;
+    }
+  }
+
+  // One output at a time, in pieces of `piece` elements.
+  constexpr index_t piece = 32768;
+  index_t const pieces = (length + piece - 1) / piece;
+  auto const partial_of = [&](index_t at, index_t begin, index_t end) {
+    index_t base[operands == 0 ? 1 : operands] = {};
+    keep.add_offsets(at, base);
+    state total{};
+    while (begin < end) {
+      index_t offset[operands == 0 ? 1 : operands];
+      std::copy_n(base, operands, offset);
+      over.add_offsets(begin, offset);
+      index_t const n = std::min(over.inner() - begin % over.inner(), end - begin);
+      auto const cs = cursors(offset, over);
+      index_t i = 0;
+      if constexpr (lanes) {
+        using S = simd<C>;
+        constexpr index_t w = S::size;
+        if (n >= w) {
+          typename R::template state<S> states[4];
+          auto const push = [&](int u) { R::push(states[u], std::apply([&](auto const&... c) { return f(c.template lanes<C, false>(i + u * w)...); }, cs)); };
+          for (; i + 4 * w <= n; i += 4 * w) {
+            push(0);
+            push(1);
+            push(2);
+            push(3);
+          }
+          for (; i + w <= n; i += w) push(0);
+          R::merge(states[0], states[1]);
+          R::merge(states[2], states[3]);
+          R::merge(states[0], states[2]);
+          R::merge(total, reducer<R, C>::template join<S>(states[0]));
+        }
+      }
+      for (; i < n; ++i) R::push(total, static_cast<C>(std::apply([&](auto const&... c) { return f(c.template scalar<void>(i)...); }, cs)));
+      begin += n;
+    }
+    return total;
+  };
+  if (pieces == 1) {
+    split(ctx, outputs, std::max<index_t>(1, 16384 / length), [&](index_t begin, index_t end) {
+      for (index_t at = begin; at < end; ++at) out[at] = T(R::finish(partial_of(at, 0, length), length));
+    });
+    return;
+  }
+  std::vector<state> partial(static_cast<std::size_t>(outputs * pieces));
+  ctx.run(outputs * pieces, [&](index_t i) {
+    index_t const p = i % pieces;
+    partial[static_cast<std::size_t>(i)] = partial_of(i / pieces, p * piece, std::min(length, (p + 1) * piece));
+  });
+  for (index_t at = 0; at < outputs; ++at) {
+    state total{};
+    for (index_t p = 0; p < pieces; ++p) R::merge(total, partial[static_cast<std::size_t>(at * pieces + p)]);
+    out[at] = T(R::finish(total, length));
+  }
+}
+
+}  // namespace cog::cpu_detail

@@ -1,0 +1,153 @@
+// Row-wise kernels on the CPU: rows over the threads; a row that is not already contiguous in the compute type is evaluated
+// once into a buffer that stays in the first-level cache, then every statistic and the map are SIMD loops over it.
+#pragma once
+
+#include <cog/backend/cpu/elementwise.hpp>
+
+namespace cog::cpu_detail {
+
+template <class Leaf>
+inline constexpr bool is_array = requires(Leaf const& leaf) { leaf.data; };
+
+/// Gives row r of one input as contiguous values of C.
+template <class C, class F, class Leaves, int Rank>
+class row_reader;
+template <class C, class F, class... Leaf, int Rank>
+class row_reader<C, F, pack<Leaf...>, Rank> {
+ public:
+  static constexpr int operands = sizeof...(Leaf);
+
+  row_reader(row_input<F, pack<Leaf...>> const& input, std::array<index_t, static_cast<std::size_t>(Rank)> const& shape)
+      : f_(input.f), leaves_(as_tuple(input.leaves)), n_(shape[Rank - 1]), strides_(note(leaves_)),
+        lead_(shape.data(), Rank - 1, strides_.at) {}
+
+  C const* read(index_t row, C* buffer) const {
+    index_t offset[operands] = {};
+    lead_.add_offsets(row, offset);
+    if constexpr (operands == 1 && is_plain) {
+      auto const& leaf = std::get<0>(leaves_);
+      if (leaf.strides[Rank - 1] == 1 || n_ == 1) return leaf.data + offset[0];
+    }
+    bool unit = true;
+    for (int o = 0; o < operands; ++o) unit = unit && (!strides_.is_array[o] || strides_.at[o][Rank - 1] == 1);
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+      run_of(f_, n_, std::tuple(cursor(std::get<I>(leaves_), offset[I], strides_.at[I][Rank - 1])...),
+             std::tuple(output_cursor<C>{buffer, 1, false}), unit);
+    }(std::index_sequence_for<Leaf...>{});
+    return buffer;
+  }
+
+ private:
+  static constexpr bool is_plain = std::same_as<F, forward<arg<0, C>>> && (is_array<Leaf> && ...);
+  using strides_type = operand_strides<Rank, operands>;
+  static strides_type note(std::tuple<Leaf...> const& leaves) {
+    strides_type s;
+    std::apply([&](auto const&... leaf) { (s.note(leaf), ...); }, leaves);
+    return s;
+  }
+  F f_;
+  std::tuple<Leaf...> leaves_;
+  index_t n_;
+  strides_type strides_;
+  joined_axes<Rank, operands> lead_;
+};
+
+/// Statistic K of a row.
+template <int K, class C, class Op, class... P>
+C statistic(Op const& op, index_t n, simd<C> const* stats, P const*... rows) {
+  using S = simd<C>;
+  constexpr index_t w = S::size;
+  constexpr bool is_sum = Op::template kind<K>() == row_kind::sum;
+  S const start = is_sum ? S(C(0)) : S(-std::numeric_limits<C>::infinity());
+  S acc[4] = {start, start, start, start};
+  auto const join = [](S a, S b) {
+    if constexpr (is_sum) return a + b;
+    else return max(a, b);
+  };
+  index_t i = 0;
+  for (; i + 4 * w <= n; i += 4 * w)
+    for (int u = 0; u < 4; ++u) acc[u] = join(acc[u], op.template term<K>(stats, S::load(rows + i + u * w)...));
+  for (; i + w <= n; i += w) acc[0] = join(acc[0], op.template term<K>(stats, S::load(rows + i)...));
+  if (i < n) {
+    auto const live = S::iota(C(0)) < S(static_cast<C>(n - i));
+    acc[0] = join(acc[0], where(live, op.template term<K>(stats, S::load_partial(rows + i, n - i)...), start));
+  }
+  S const all = join(join(acc[0], acc[1]), join(acc[2], acc[3]));
+  C total;
+  if constexpr (is_sum) {
+    total = reduce_add(all);
+  } else {
+    alignas(64) C lanes[w];
+    all.store_aligned(lanes);
+    total = lanes[0];
+    for (index_t l = 1; l < w; ++l) total = math::max(total, lanes[l]);
+  }
+  return op.template finish<K>(total, n);
+}
+
+/// Calls row(r, stats, pointers...) for every row, with its statistics known.
+template <class C, class Op, class... F, class... Leaves, std::size_t Rank, class Row>
+void for_each_row(cpu_context const& ctx, Op const& op, std::array<index_t, Rank> const& shape,
+                  pack<row_input<F, Leaves>...> const& inputs, Row const& row) {
+  index_t const n = shape[Rank - 1];
+  index_t const rows = n == 0 ? size_of(std::array<index_t, Rank>(shape)) : size_of(shape) / n;
+  constexpr std::size_t count = sizeof...(F);
+  auto const readers = std::apply(
+      [&](auto const&... in) {
+        return std::tuple(row_reader<C, F, Leaves, static_cast<int>(Rank)>(in, shape)...);
+      },
+      as_tuple(inputs));
+  split(ctx, rows, std::max<index_t>(1, 4096 / std::max<index_t>(n, 1)), [&](index_t begin, index_t end) {
+    index_t const pitch = (n + 31) / 32 * 32;
+    std::vector<C> buffer(count * static_cast<std::size_t>(pitch));
+    for (index_t r = begin; r < end; ++r) {
+      [&]<std::size_t... I>(std::index_sequence<I...>) {
+        auto const at = std::tuple(std::get<I>(readers).read(r, buffer.data() + static_cast<index_t>(I) * pitch)...);
+        simd<C> stats[Op::statistics];
+        C values[Op::statistics];
+        [&]<std::size_t... K>(std::index_sequence<K...>) {
+          ((values[K] = statistic<static_cast<int>(K), C>(op, n, stats, std::get<I>(at)...), stats[K] = simd<C>(values[K])), ...);
+        }(std::make_index_sequence<Op::statistics>{});
+        row(r, stats, values, std::get<I>(at)...);
+      }(std::make_index_sequence<count>{});
+    }
+  });
+}
+
+/// Outputs are row-major tensors of `shape`.
+template <class Op, class Inputs, std::size_t Rank, class... T>
+void rowwise(cpu_context const& ctx, Op const& op, std::array<index_t, Rank> const& shape, Inputs const& inputs,
+             pack<T*...> const& outputs) {
+  using C = compute_t<std::tuple_element_t<0, std::tuple<T...>>>;
+  using S = simd<C>;
+  index_t const n = shape[Rank - 1];
+  auto const out = as_tuple(outputs);
+  for_each_row<C>(ctx, op, shape, inputs, [&](index_t r, S const* stats, C const*, auto const*... rows) {
+    auto const put = [&](auto const& value, index_t i, index_t live) {
+      auto const one = [&](auto* to, S v) {
+        if (live == S::size) v.store(to + r * n + i);
+        else v.store_partial(to + r * n + i, live);
+      };
+      if constexpr (is_pack<std::remove_cvref_t<decltype(value)>>) {
+        [&]<std::size_t... I>(std::index_sequence<I...>) {
+          (one(std::get<I>(out), get<static_cast<int>(I)>(value)), ...);
+        }(std::index_sequence_for<T...>{});
+      } else {
+        one(std::get<0>(out), value);
+      }
+    };
+    index_t i = 0;
+    for (; i + S::size <= n; i += S::size) put(op.map(stats, S::load(rows + i)...), i, S::size);
+    if (i < n) put(op.map(stats, S::load_partial(rows + i, n - i)...), i, n - i);
+  });
+}
+
+/// One value a row.
+template <class Op, class Inputs, std::size_t Rank, class T>
+void row_reduce(cpu_context const& ctx, Op const& op, std::array<index_t, Rank> const& shape, Inputs const& inputs, T* out) {
+  using C = compute_t<T>;
+  for_each_row<C>(ctx, op, shape, inputs,
+                  [&](index_t r, simd<C> const*, C const* values, auto const*...) { out[r] = T(op.result(values)); });
+}
+
+}  // namespace cog::cpu_detail

@@ -1,0 +1,288 @@
+// Reductions over any axes. The input is any expression and is fused in: one pass, nothing is materialised.
+// sum(x), sum(x, axis), sum(x, axes<0, 2>{}); with `keep` the reduced axes stay as extents of 1. They run at once.
+// Sums are taken in compute_t in a fixed order that does not depend on the number of threads.
+#pragma once
+
+#include <limits>
+
+#include <cog/expr/evaluate.hpp>
+
+namespace cog {
+
+/// A reduction: state<S> per lane, `push` adds an element, `merge` joins two states, `finish` gives the result.
+/// S is float or double, or a SIMD value of them; the state of SIMD lanes is merged at the end.
+namespace reduction {
+
+/// Sums of integers and bools are int64.
+struct sum {
+  static constexpr char const* name = "sum";
+  template <class T> using result = std::conditional_t<floating<T>, T, std::int64_t>;
+  template <class S> struct state { S value = S(0); };
+  template <class S> COG_HD COG_INLINE static void push(state<S>& s, S x) { s.value = s.value + x; }
+  template <class S> COG_HD COG_INLINE static void merge(state<S>& a, state<S> const& b) { a.value = a.value + b.value; }
+  template <class S> COG_HD static S finish(state<S> const& s, index_t) { return s.value; }
+  template <class S, class F> static state<S> lanes(auto const& s, F lane) { return {lane(s.value)}; }
+};
+struct mean : sum {
+  static constexpr char const* name = "mean";
+  static constexpr bool real_only = true;
+  template <class S> COG_HD static S finish(state<S> const& s, index_t n) { return s.value / S(n); }
+};
+struct product {
+  static constexpr char const* name = "product";
+  template <class T> using result = T;
+  template <class S> struct state { S value = S(1); };
+  template <class S> COG_HD COG_INLINE static void push(state<S>& s, S x) { s.value = s.value * x; }
+  template <class S> COG_HD COG_INLINE static void merge(state<S>& a, state<S> const& b) { a.value = a.value * b.value; }
+  template <class S> COG_HD static S finish(state<S> const& s, index_t) { return s.value; }
+  template <class S, class F> static state<S> lanes(auto const& s, F lane) { return {lane(s.value)}; }
+};
+/// A NaN is the result when there is one. Throws on no elements.
+struct max {
+  static constexpr char const* name = "max";
+  static constexpr bool needs_elements = true;
+  template <class T> using result = T;
+  template <class S> struct lowest { static S value() { return -std::numeric_limits<S>::infinity(); } };
+  template <class S>
+    requires requires { typename S::value_type; }
+  struct lowest<S> { static S value() { return S(-std::numeric_limits<typename S::value_type>::infinity()); } };
+  template <std::integral S> struct lowest<S> { static S value() { return std::numeric_limits<S>::lowest(); } };
+  template <class S> struct state { S value = lowest<S>::value(); };
+  template <class S> COG_HD COG_INLINE static void push(state<S>& s, S x) { using math::max; s.value = max(s.value, x); }
+  template <class S> COG_HD COG_INLINE static void merge(state<S>& a, state<S> const& b) { using math::max; a.value = max(a.value, b.value); }
+  template <class S> COG_HD static S finish(state<S> const& s, index_t) { return s.value; }
+  template <class S, class F> static state<S> lanes(auto const& s, F lane) { return {lane(s.value)}; }
+};
+struct min {
+  static constexpr char const* name = "min";
+  static constexpr bool needs_elements = true;
+  template <class T> using result = T;
+  template <class S> struct highest { static S value() { return std::numeric_limits<S>::infinity(); } };
+  template <class S>
+    requires requires { typename S::value_type; }
+  struct highest<S> { static S value() { return S(std::numeric_limits<typename S::value_type>::infinity()); } };
+  template <std::integral S> struct highest<S> { static S value() { return std::numeric_limits<S>::max(); } };
+  template <class S> struct state { S value = highest<S>::value(); };
+  template <class S> COG_HD COG_INLINE static void push(state<S>& s, S x) { using math::min; s.value = min(s.value, x); }
+  template <class S> COG_HD COG_INLINE static void merge(state<S>& a, state<S> const& b) { using math::min; a.value = min(a.value, b.value); }
+  template <class S> COG_HD static S finish(state<S> const& s, index_t) { return s.value; }
+  template <class S, class F> static state<S> lanes(auto const& s, F lane) { return {lane(s.value)}; }
+};
+/// log sum exp(x), by a running maximum: exact for any magnitude. -inf over no elements.
+struct logsumexp {
+  static constexpr char const* name = "logsumexp";
+  static constexpr bool real_only = true;
+  template <class T> using result = T;
+  template <class S> struct state { S maximum = max::lowest<S>::value(); S sum = S(0); };
+  template <class S> COG_HD COG_INLINE static void push(state<S>& s, S x) { merge(s, state<S>{x, S(1)}); }
+  template <class S> COG_HD COG_INLINE static void merge(state<S>& a, state<S> const& b) {
+    using math::max;
+    S const m = max(a.maximum, b.maximum);
+    a.sum = a.sum * scale(a.maximum, m) + b.sum * scale(b.maximum, m);
+    a.maximum = m;
+  }
+  /// e^(x - m), 1 where x = m (also when both are infinite).
+  template <class S> COG_HD COG_INLINE static S scale(S x, S m) {
+    using math::exp; using math::where;
+    return where(x == m, S(1), exp(x - m));
+  }
+  template <class S> COG_HD static S finish(state<S> const& s, index_t) { using math::log; return s.maximum + log(s.sum); }
+  template <class S, class F> static state<S> lanes(auto const& s, F lane) { return {lane(s.maximum), lane(s.sum)}; }
+};
+/// The mean of (x - mean)^2 (Welford, Chan). Correction 0: the population variance.
+struct variance {
+  static constexpr char const* name = "variance";
+  static constexpr bool real_only = true;
+  template <class T> using result = T;
+  template <class S> struct state { S count = S(0); S mean = S(0); S squares = S(0); };
+  template <class S> COG_HD COG_INLINE static void push(state<S>& s, S x) {
+    s.count = s.count + S(1);
+    S const d = x - s.mean;
+    s.mean = s.mean + d / s.count;
+    s.squares = s.squares + d * (x - s.mean);
+  }
+  template <class S> COG_HD COG_INLINE static void merge(state<S>& a, state<S> const& b) {
+    using math::max;
+    S const n = a.count + b.count;
+    S const d = b.mean - a.mean;
+    S const share = b.count / max(n, S(1));
+    a.mean = a.mean + d * share;
+    a.squares = a.squares + b.squares + d * d * a.count * share;
+    a.count = n;
+  }
+  template <class S> COG_HD static S finish(state<S> const& s, index_t n) { return s.squares / S(n); }
+  template <class S, class F> static state<S> lanes(auto const& s, F lane) { return {lane(s.count), lane(s.mean), lane(s.squares)}; }
+};
+/// The position of the first largest element (the first NaN, if any), counted over the reduced axes in row-major order.
+template <bool Largest>
+struct extreme_position {
+  static constexpr char const* name = Largest ? "argmax" : "argmin";
+  static constexpr bool needs_elements = true;
+  static constexpr bool scalar_only = true;
+  template <class> using result = std::int64_t;
+  template <class S> struct state { S value{}; std::int64_t at = -1; std::int64_t seen = 0; };
+  template <class S> COG_HD static bool better(S x, S than) { return Largest ? x > than || (x != x && than == than) : x < than || (x != x && than == than); }
+  template <class S> COG_HD static void push(state<S>& s, S x) {
+    if (s.at < 0 || better(x, s.value)) { s.value = x; s.at = s.seen; }
+    ++s.seen;
+  }
+  /// b follows a.
+  template <class S> COG_HD static void merge(state<S>& a, state<S> const& b) {
+    if (b.at >= 0 && (a.at < 0 || better(b.value, a.value))) { a.value = b.value; a.at = a.seen + b.at; }
+    a.seen += b.seen;
+  }
+  template <class S> COG_HD static std::int64_t finish(state<S> const& s, index_t) { return s.at; }
+};
+using argmax = extreme_position<true>;
+using argmin = extreme_position<false>;
+
+}  // namespace reduction
+
+/// Axes named at compile time: sum(x, axes<0, 2>{}). Negative ones count from the end.
+template <int... A>
+struct axes {};
+
+namespace detail {
+
+/// The axes in the order kept..., reduced...; how many are kept.
+template <int Rank>
+struct axis_order {
+  std::array<int, static_cast<std::size_t>(Rank)> from{};
+  int kept = 0;
+};
+template <int Rank, std::size_t N>
+axis_order<Rank> order_axes(char const* operation, std::array<int, N> const& reduced) {
+  std::array<bool, static_cast<std::size_t>(Rank)> drop{};
+  for (int a : reduced) {
+    auto const axis = static_cast<std::size_t>(normal_axis(operation, a, Rank));
+    if (drop[axis]) throw error(operation, ": axis ", a, " is named twice");
+    drop[axis] = true;
+  }
+  axis_order<Rank> out;
+  std::size_t at = 0;
+  for (bool pass : {false, true})
+    for (int a = 0; a < Rank; ++a)
+      if (drop[static_cast<std::size_t>(a)] == pass) out.from[at++] = a;
+  out.kept = Rank - static_cast<int>(N);
+  return out;
+}
+
+/// Reduces e over all but the first `order.kept` axes of `order` into a row-major tensor of shape `out_shape`.
+template <class R, plain_expression E, std::size_t N>
+auto reduce_ordered(E const& e, axis_order<E::rank> const& order, std::array<index_t, N> const& out_shape) {
+  using T = typename R::template result<typename E::value_type>;
+  using B = typename E::backend_type;
+  static_assert(!requires { R::real_only; } || floating<typename E::value_type>,
+                "cog: this reduction needs floating elements; write cast<float>(x) first");
+  auto const shape = e.extents();
+  extents<E::rank> ordered{};
+  for (std::size_t i = 0; i < order.from.size(); ++i) ordered[i] = shape[static_cast<std::size_t>(order.from[i])];
+  if constexpr (requires { R::needs_elements; }) {
+    if (size_of(shape) == 0 && size_of(out_shape) != 0) throw error(R::name, ": no elements in shape ", shape);
+  }
+  auto const permute = [&](auto lowered) {
+    if constexpr (requires { lowered.strides; }) {
+      auto const before = lowered;
+      for (std::size_t i = 0; i < order.from.size(); ++i) lowered.strides[i] = before.strides[order.from[i]];
+    }
+    return lowered;
+  };
+  auto const ls = leaves_of(e);
+  return std::apply(
+      [&](auto const&... leaf) {
+        auto const& ctx = context_of(leaf...);
+        tensor<T, static_cast<int>(N), B> out(ctx, out_shape);
+        using tree = typename tree_of<E, 0>::type;
+        B::template reduce<R>(ctx, forward<tree>{}, ordered, order.kept, make_pack(permute(lower(leaf, shape))...), out.data());
+        return out;
+      },
+      ls);
+}
+
+template <class R, std::size_t N, plain_expression E>
+auto reduce(E const& e, std::array<int, N> const& wanted) {
+  static_assert(static_cast<int>(N) <= E::rank);
+  auto const order = order_axes<E::rank>(R::name, wanted);
+  extents<E::rank - static_cast<int>(N)> kept{};
+  auto const shape = e.extents();
+  for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = shape[static_cast<std::size_t>(order.from[i])];
+  return reduce_ordered<R>(e, order, kept);
+}
+
+template <int Rank>
+std::array<int, static_cast<std::size_t>(Rank)> all_axes() {
+  std::array<int, static_cast<std::size_t>(Rank)> out{};
+  for (int i = 0; i < Rank; ++i) out[static_cast<std::size_t>(i)] = i;
+  return out;
+}
+
+/// The shape of x with the named axes at 1.
+template <class E, std::size_t N>
+auto kept_shape(E const& e, std::array<int, N> const& wanted) {
+  auto shape = e.extents();
+  for (int a : wanted) shape[static_cast<std::size_t>(normal_axis("reduce", a, E::rank))] = 1;
+  return shape;
+}
+
+}  // namespace detail
+
+/// Reduced axes stay as extents of 1.
+struct keep_axes {};
+inline constexpr keep_axes keep{};
+
+// name(x): all elements, rank 0. name(x, axis[, keep]), name(x, axes<...>{}[, keep]).
+#define COG_REDUCTION(name)                                                                                   \
+  template <plain_expression E>                                                                               \
+  auto name(E const& x) {                                                                                     \
+    return detail::reduce<reduction::name>(x, detail::all_axes<E::rank>());                                   \
+  }                                                                                                           \
+  template <plain_expression E>                                                                               \
+  auto name(E const& x, int axis) {                                                                           \
+    return detail::reduce<reduction::name>(x, std::array<int, 1>{axis});                                      \
+  }                                                                                                           \
+  template <plain_expression E, int... A>                                                                     \
+  auto name(E const& x, axes<A...>) {                                                                         \
+    return detail::reduce<reduction::name>(x, std::array<int, sizeof...(A)>{A...});                           \
+  }                                                                                                           \
+  template <plain_expression E>                                                                               \
+  auto name(E const& x, int axis, keep_axes) {                                                                \
+    return reshape(name(x, axis), detail::kept_shape(x, std::array<int, 1>{axis}));                           \
+  }                                                                                                           \
+  template <plain_expression E, int... A>                                                                     \
+  auto name(E const& x, axes<A...> a, keep_axes) {                                                            \
+    return reshape(name(x, a), detail::kept_shape(x, std::array<int, sizeof...(A)>{A...}));                   \
+  }
+COG_REDUCTION(sum)
+COG_REDUCTION(mean)
+COG_REDUCTION(product)
+COG_REDUCTION(max)
+COG_REDUCTION(min)
+COG_REDUCTION(logsumexp)
+COG_REDUCTION(variance)
+COG_REDUCTION(argmax)
+COG_REDUCTION(argmin)
+#undef COG_REDUCTION
+
+namespace detail {
+
+/// The sum over the axes along which a tensor of shape `to` was stretched to e's shape: the gradient of broadcasting.
+template <std::size_t N, plain_expression E>
+auto sum_to(E const& e, std::array<index_t, N> const& to) {
+  constexpr std::size_t rank = E::rank;
+  static_assert(N <= rank);
+  auto const shape = e.extents();
+  axis_order<E::rank> order;
+  std::size_t at = 0;
+  for (bool pass : {false, true}) {
+    for (std::size_t i = 0; i < rank; ++i) {
+      bool const stretched = i < rank - N || (to[i - (rank - N)] == 1 && shape[i] != 1);
+      if (stretched == pass) order.from[at++] = static_cast<int>(i);
+    }
+    if (!pass) order.kept = static_cast<int>(at);
+  }
+  return reduce_ordered<reduction::sum>(e, order, to);
+}
+
+}  // namespace detail
+
+}  // namespace cog

@@ -1,0 +1,113 @@
+// Indexed access: take (gather of rows), add_rows (its gradient), take_along, concatenate, cumulative_sum, top_k. They run at once.
+#pragma once
+
+#include <cog/expr/reduce.hpp>
+
+namespace cog {
+
+template <class T>
+concept index_element = std::same_as<T, std::int32_t> || std::same_as<T, std::int64_t>;
+
+/// Rows of a table: table [V, D...] and ids [S...] give [S..., D]. An id outside [0, V) throws, naming it.
+template <class T, class B, class I, int R>
+  requires index_element<I>
+tensor<T, R + 1, B> take(tensor<T, 2, B> const& table, tensor<I, R, B> const& ids) {
+  detail::check_recording(table);
+  extents<R + 1> shape{};
+  std::copy(ids.extents().begin(), ids.extents().end(), shape.begin());
+  shape[R] = table.extent(1);
+  tensor<T, R + 1, B> out(table.context(), shape);
+  auto const rows = ids.contiguous();
+  B::take_rows(table.context(), table.view(), rows.data(), rows.size(), out.data());
+  return out;
+}
+
+/// table[ids[i]] += rows[i] for every i, in order (repeated ids add up). rows [S..., D], ids [S...].
+template <class T, class B, class I, int R>
+  requires index_element<I>
+void add_rows(tensor<T, 2, B>& table, tensor<I, R, B> const& ids, tensor<T, R + 1, B> const& rows) {
+  if (rows.extent(-1) != table.extent(1) || rows.size() != ids.size() * table.extent(1))
+    throw error("add_rows: rows ", rows.extents(), " and ids ", ids.extents(), " for a table ", table.extents());
+  auto const where = ids.contiguous();
+  auto const what = rows.contiguous();
+  B::add_rows(table.context(), table.view(), where.data(), where.size(), what.data());
+}
+
+/// One element of each row: x [S..., n] and ids [S...] give [S...].
+template <class T, int R, class B, class I>
+  requires index_element<I>
+tensor<T, R - 1, B> take_along(tensor<T, R, B> const& x, tensor<I, R - 1, B> const& ids) {
+  extents<R - 1> lead{};
+  std::copy_n(x.extents().begin(), R - 1, lead.begin());
+  if (lead != ids.extents()) throw error("take_along: ids ", ids.extents(), " for rows of ", x.extents());
+  tensor<T, R - 1, B> out(x.context(), lead);
+  auto const rows = x.contiguous();
+  auto const which = ids.contiguous();
+  B::take_along(x.context(), rows.data(), rows.extent(-1), which.data(), which.size(), out.data());
+  return out;
+}
+
+/// x[i, ids[i]] += values[i] for every row i, in place: the gradient of take_along. x is row-major.
+template <class T, int R, class B, class I>
+  requires index_element<I>
+void add_along(tensor<T, R, B>& x, tensor<I, R - 1, B> const& ids, tensor<T, R - 1, B> const& values) {
+  if (!x.is_contiguous()) throw error("add_along: the target of shape ", x.extents(), " is not row-major");
+  auto const which = ids.contiguous();
+  auto const what = values.contiguous();
+  B::add_along(x.context(), x.data(), x.extent(-1), which.data(), which.size(), what.data());
+}
+
+/// Tensors of one rank joined along an axis; the other extents agree.
+template <class T, int R, class B, class... More>
+tensor<T, R, B> concatenate(int axis, tensor<T, R, B> const& first, More const&... more) {
+  auto const a = static_cast<std::size_t>(normal_axis("concatenate", axis, R));
+  auto shape = first.extents();
+  auto const add = [&](auto const& x) {
+    auto expected = x.extents();
+    expected[a] = first.extents()[a];
+    if (expected != first.extents())
+      throw error("concatenate: shapes ", first.extents(), " and ", x.extents(), " along axis ", axis);
+    shape[a] += x.extents()[a];
+  };
+  (add(more), ...);
+  tensor<T, R, B> out(first.context(), shape);
+  index_t at = 0;
+  auto const put = [&](auto const& x) {
+    slice(out, axis, at, at + x.extents()[a]).assign(x);
+    at += x.extents()[a];
+  };
+  put(first);
+  (put(more), ...);
+  return out;
+}
+
+/// Running sums along an axis; row-major result. Sums are taken in compute_t.
+template <class T, int R, class B>
+tensor<T, R, B> cumulative_sum(tensor<T, R, B> const& x, int axis) {
+  auto const a = static_cast<std::size_t>(normal_axis("cumulative_sum", axis, R));
+  auto out = x.copy();
+  index_t const n = out.extents()[a], inner = out.strides()[a];
+  if (out.size() > 0) B::cumulative_sum(out.context(), out.data(), out.size() / (n * inner), n, inner);
+  return out;
+}
+
+template <class T, int R, class B>
+struct top_k_result {
+  tensor<T, R, B> values;
+  tensor<std::int64_t, R, B> indices;
+};
+/// The k largest elements of each row, largest first; the lower index first among equals; NaN counts as largest.
+template <class T, int R, class B>
+top_k_result<T, R, B> top_k(tensor<T, R, B> const& x, index_t k) {
+  static_assert(R >= 1);
+  if (k < 0 || k > x.extent(-1)) throw error("top_k: k = ", k, " of rows of ", x.extents());
+  auto shape = x.extents();
+  shape[R - 1] = k;
+  top_k_result<T, R, B> out{{x.context(), shape}, {x.context(), shape}};
+  auto const rows = x.contiguous();
+  if (out.values.size() > 0)
+    B::top_k(x.context(), rows.data(), rows.size() / rows.extent(-1), rows.extent(-1), k, out.values.data(), out.indices.data());
+  return out;
+}
+
+}  // namespace cog
