@@ -3,7 +3,9 @@
 
 #include <cog/core/shape.hpp>
 #include <cog/core/tensor.hpp>
+#include <cog/expr/contract.hpp>
 #include <cog/expr/operators.hpp>
+#include <cog/expr/reduce.hpp>
 
 template <int N>
 struct place {
@@ -15,6 +17,8 @@ struct place {
   static void copy_from_host(context const&, void*, void const*, std::size_t);
   static void copy_to_host(context const&, void*, void const*, std::size_t);
   static void synchronize(context const&);
+  template <class... Any>
+  static void for_each(Any const&...);
 };
 using here = place<0>;
 using there = place<1>;

@@ -5,22 +5,22 @@
 . "$(dirname -- "$0")/common.sh"
 
 cat >"$work/check" <<'CHECK'
-wanted=$(sed -n 1p "$1")
-out=$("$cxx" -std=c++20 -fsyntax-only -I "$root/include" -isystem "$eigen" "$1" 2>&1) && compiled=yes || compiled=no
+complain() {
+  printf '== %s %s\n%s\n' "$case" "$1" "$out" | head -n 20
+  exit 1
+}
+case=$1
+wanted=$(sed -n 1p "$case")
+out=$("$cxx" -std=c++20 -fsyntax-only -I "$root/include" -isystem "$eigen" "$case" 2>&1) && compiled=yes || compiled=no
 case $wanted in
   "// ok")
-    [ $compiled = no ] || exit 0
-    printf '== %s must compile and does not\n%s\n' "$1" "$out" ;;
+    [ $compiled = yes ] || complain "must compile and does not" ;;
   "// expect: "*)
-    if [ $compiled = yes ]; then
-      printf '== %s compiles and must not\n' "$1"
-    else
-      printf '%s\n' "$out" | grep 'error:' | grep -qF -- "${wanted#// expect: }" && exit 0
-      printf '== %s: the error must say "%s"; it says\n%s\n' "$1" "${wanted#// expect: }" "$out"
-    fi ;;
-  *) printf '== %s: its first line is neither "// expect: TEXT" nor "// ok"\n' "$1" ;;
+    [ $compiled = no ] || complain "compiles and must not"
+    message=${wanted#// expect: }
+    printf '%s\n' "$out" | grep 'error:' | grep -qF -- "$message" || complain "must say \"$message\"; the compiler says" ;;
+  *) complain 'begins with neither "// expect: TEXT" nor "// ok"' ;;
 esac
-exit 1
 CHECK
 export cxx root eigen
 

@@ -5,7 +5,7 @@
 cat >"$work/check" <<'CHECK'
 flags="-std=c++20 -Wall -Wextra -Wpedantic -Wshadow -Werror -fsyntax-only"
 if ! out=$(printf '#include <%s>\n#include <%s>\n' "$1" "$1" | "$cxx" $flags -I "$root/include" -isystem "$eigen" -x c++ - 2>&1); then
-  printf '== %s does not compile alone\n%s\n' "$1" "$out"
+  printf '== %s does not compile alone\n%s\n' "$1" "$out" | head -n 20
   exit 1
 fi
 CHECK
