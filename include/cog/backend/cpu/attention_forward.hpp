@@ -20,17 +20,17 @@ class forward_tile {
   using S = simd<C>;
 
  public:
-  static constexpr index_t key_block = 128;
+  static constexpr index_t key_block = 128, edge_block = 32;
   struct lane {
     index_t head = 0, query = 0;
     key_range keys{0, 0};
   };
   std::array<lane, tile_width> lanes;
 
-  forward_tile(index_t width, index_t value_width)
+  forward_tile(cpu_context const& ctx, index_t width, index_t value_width)
       : width_(width),
         value_width_(value_width),
-        memory_(tile_width * (width + 2 * key_block + value_width + 3 + std::max(width, value_width))) {
+        memory_(ctx, tile_width * (width + 2 * key_block + value_width + 3 + std::max(width, value_width))) {
     query_ = memory_.get();                           // [D, 64]
     scores_ = query_ + width * tile_width;            // [128, 64]
     visible_ = scores_ + key_block * tile_width;      // [128, 64]
@@ -51,7 +51,7 @@ class forward_tile {
       lanes[static_cast<std::size_t>(i)] = {};
       std::fill_n(row(i, width_), width_, C(0));
     }
-    for (index_t i = 0; i < columns_ * width_; ++i) rows_[i] *= scale;
+    for (index_t i = 0; i < columns_ * width_; i += S::size) (S::load_aligned(rows_ + i) * S(scale)).store_aligned(rows_ + i);
     transpose(rows_, width_, columns_, width_, query_, tile_width);
     std::fill_n(out_, value_width_ * tile_width, C(0));
     std::fill_n(total_, tile_width, C(0));
@@ -69,20 +69,30 @@ class forward_tile {
   /// Keys that some query may see.
   key_range keys() const { return some_; }
 
+  /// How many keys from `first` on to take in next: up to key_block that all queries see, or a strip at the edge of what
+  /// they see, where only the lanes it concerns are computed.
+  index_t next_count(index_t first, index_t last) const {
+    bool const uniform = all_.begin < all_.end;
+    if (uniform && first >= all_.begin && first < all_.end) return std::min(key_block, std::min(last, all_.end) - first);
+    index_t const edge = uniform && first < all_.begin ? std::min(last, all_.begin) : last;
+    return std::min(uniform ? edge_block : key_block, edge - first);
+  }
+
   /// Takes in keys [first, first + n), n <= key_block. Rows of k and v are contiguous.
   template <lowered_mask Mask>
   void absorb(Mask const& mask, index_t batch, index_t first, index_t n, C const* k, index_t k_stride, C const* v,
               index_t v_stride) {
     bool const masked = Mask::by_key || first < all_.begin || first + n > all_.end;
+    from_ = 0, to_ = columns_;
     if (masked && !mark(mask, batch, first, n)) return;
-    multiply<C>({k, k_stride, 1}, n, query_, tile_width, width_, scores_, tile_width, columns_, false);
+    multiply<C>({k, k_stride, 1}, n, query_ + from_, tile_width, width_, scores_ + from_, tile_width, to_ - from_, false);
     if (masked) weigh<true>(n);
     else weigh<false>(n);
     operand<C> const values{v, 1, v_stride};
     if (masked && !all_finite(v, v_stride, n, value_width_))
-      multiply_visible(values, value_width_, scores_, visible_, n, out_, columns_);
+      multiply_visible(values, value_width_, scores_ + from_, visible_ + from_, n, out_ + from_, to_ - from_);
     else
-      multiply(values, value_width_, scores_, tile_width, n, out_, tile_width, columns_, true);
+      multiply(values, value_width_, scores_ + from_, tile_width, n, out_ + from_, tile_width, to_ - from_, true);
   }
 
   /// Leaves normalised rows of values, and logsumexp(i). A query that saw nothing has 0 and -inf.
@@ -103,23 +113,29 @@ class forward_tile {
   static constexpr C log2_e = C(1.44269504088896340736), ln_2 = C(0.693147180559945309417);
   static constexpr C slack = C(8);
 
-  /// visible(j, i) = 1 where query i sees key first + j. False if nothing is visible.
+  /// visible(j, i) = 1 where query i sees key first + j; [from, to) holds the queries that see any. False if none does.
   template <lowered_mask Mask>
   bool mark(Mask const& mask, index_t batch, index_t first, index_t n) {
     alignas(64) C begin[tile_width], end[tile_width];
+    from_ = columns_, to_ = 0;
     for (index_t i = 0; i < columns_; ++i) {
       key_range const keys = lanes[static_cast<std::size_t>(i)].keys;
-      begin[i] = static_cast<C>(std::clamp<index_t>(keys.begin - first, 0, n));
-      end[i] = static_cast<C>(std::clamp<index_t>(keys.end - first, 0, n));
+      index_t const low = std::clamp<index_t>(keys.begin - first, 0, n), high = std::clamp<index_t>(keys.end - first, 0, n);
+      begin[i] = static_cast<C>(low);
+      end[i] = static_cast<C>(high);
+      if (low < high) from_ = std::min(from_, i), to_ = i + 1;
     }
+    if (to_ == 0) return false;
+    from_ = from_ / S::size * S::size;
+    to_ = round_up(to_, S::size);
     for (index_t j = 0; j < n; ++j)
-      for (index_t c = 0; c < columns_; c += S::size) {
+      for (index_t c = from_; c < to_; c += S::size) {
         S const at = static_cast<C>(j);
         to_number(S::load_aligned(begin + c) <= at && at < S::load_aligned(end + c)).store_aligned(visible_ + j * tile_width + c);
       }
     if constexpr (Mask::by_key) {
       bool some = false;
-      for (index_t i = 0; i < columns_; ++i) {
+      for (index_t i = from_; i < to_; ++i) {
         lane const& l = lanes[static_cast<std::size_t>(i)];
         for (auto j = static_cast<index_t>(begin[i]); j < static_cast<index_t>(end[i]); ++j) {
           bool const sees = mask.visible(batch, l.head, l.query, first + j);
@@ -136,7 +152,7 @@ class forward_tile {
   template <bool Masked>
   void weigh(index_t n) {
     bool outgrown = false;
-    for (index_t c = 0; c < columns_; c += S::size) {
+    for (index_t c = from_; c < to_; c += S::size) {
       S top = std::numeric_limits<C>::lowest();
       for (index_t j = 0; j < n; ++j) {
         S u = Rule::exponent(S::load_aligned(scores_ + j * tile_width + c));
@@ -148,7 +164,7 @@ class forward_tile {
       outgrown = outgrown || any(top > S::load_aligned(reference_ + c) + S(slack));
     }
     if (outgrown) move_reference();
-    for (index_t c = 0; c < columns_; c += S::size) {
+    for (index_t c = from_; c < to_; c += S::size) {
       S const reference = S::load_aligned(reference_ + c);
       S total = S::load_aligned(total_ + c);
       for (index_t j = 0; j < n; ++j) {
@@ -168,7 +184,7 @@ class forward_tile {
   }
 
   void move_reference() {
-    for (index_t c = 0; c < columns_; c += S::size) {
+    for (index_t c = from_; c < to_; c += S::size) {
       S const before = S::load_aligned(reference_ + c);
       S const after = max(before, S::load_aligned(largest_ + c));
       S const factor = exp2_decay(before - after);
@@ -180,6 +196,7 @@ class forward_tile {
   }
 
   index_t width_, value_width_, columns_ = 0;
+  index_t from_ = 0, to_ = 0;  // the lanes of the block at hand
   key_range some_{}, all_{};  // keys that some query sees; that every query sees
   scratch<C> memory_;
   C *query_, *scores_, *visible_, *out_, *reference_, *total_, *largest_, *rows_;
@@ -187,7 +204,7 @@ class forward_tile {
 
 /// out and logsumexp of the arguments. Shapes have been checked.
 template <attention_rule Rule, class T, lowered_mask Mask>
-void attention_forward(executor& threads, attention_arguments<T, Mask> const& a) {
+void attention_forward(cpu_context const& ctx, attention_arguments<T, Mask> const& a) {
   using C = compute_t<T>;
   using tile = forward_tile<Rule, C>;
   index_t const batch = a.q.extents[0], heads = a.q.extents[1], queries = a.q.extents[2], width = a.q.extents[3];
@@ -202,15 +219,15 @@ void attention_forward(executor& threads, attention_arguments<T, Mask> const& a)
   index_t const splits = std::max<index_t>(1, std::min(32 / whole, blocks_of(keys, 512)));
   scratch<C> partial;  // [split, batch, head, query, value + 1]: normalised values, then logsumexp
   index_t const partial_width = value_width + 1;
-  if (splits > 1) partial = scratch<C>(splits * batch * heads * queries * partial_width);
+  if (splits > 1) partial = scratch<C>(ctx, splits * batch * heads * queries * partial_width);
 
-  row_source<C, T> const k(threads, a.k, tiles > 2), v(threads, a.v, tiles > 2);
-  threads.run(whole * splits, [&](index_t task) {
+  row_source<C, T> const k(ctx, a.k, tiles > 2), v(ctx, a.v, tiles > 2);
+  ctx.run(whole * splits, [&](index_t task) {
     index_t const split = task % splits, bh = task / splits % (batch * key_heads), b = bh / key_heads, key_head = bh % key_heads;
     index_t const first = (tiles - 1 - task / splits / (batch * key_heads)) * tile_width;  // causal: the longest first
     index_t const n = std::min(tile_width, rows - first);
-    tile t(width, value_width);
-    scratch<C> const buffer(k.buffer_size(tile::key_block) + v.buffer_size(tile::key_block));
+    tile t(ctx, width, value_width);
+    scratch<C> const buffer(ctx, k.buffer_size(tile::key_block) + v.buffer_size(tile::key_block));
     for (index_t i = 0; i < n; ++i) {
       index_t const query = (first + i) / group, head = key_head * group + (first + i) % group;
       t.lanes[static_cast<std::size_t>(i)] = {head, query, a.mask.range(b, head, query)};
@@ -223,8 +240,8 @@ void attention_forward(executor& threads, attention_arguments<T, Mask> const& a)
       seen.begin = std::min(seen.begin + split * share, seen.end);
       seen.end = std::min(seen.begin + share, seen.end);
     }
-    for (index_t j = seen.begin; j < seen.end; j += tile::key_block) {
-      index_t const count = std::min(tile::key_block, seen.end - j);
+    for (index_t j = seen.begin, count; j < seen.end; j += count) {
+      count = t.next_count(j, seen.end);
       auto const key_rows = k.at(b, key_head, j, count, buffer.get());
       auto const value_rows = v.at(b, key_head, j, count, buffer.get() + k.buffer_size(tile::key_block));
       t.absorb(a.mask, b, j, count, key_rows.data, key_rows.stride, value_rows.data, value_rows.stride);
@@ -244,7 +261,7 @@ void attention_forward(executor& threads, attention_arguments<T, Mask> const& a)
   });
   if (splits == 1) return;
 
-  threads.run(batch * heads, [&](index_t bh) {
+  ctx.run(batch * heads, [&](index_t bh) {
     index_t const step = batch * heads * queries * partial_width;
     for (index_t i = 0; i < queries; ++i) {
       C* into = partial.get() + (bh * queries + i) * partial_width;

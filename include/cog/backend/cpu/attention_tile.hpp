@@ -5,12 +5,11 @@
 #pragma once
 
 #include <algorithm>
-#include <memory>
-#include <new>
 #include <type_traits>
+#include <utility>
 
+#include <cog/backend/cpu/context.hpp>
 #include <cog/backend/cpu/simd.hpp>
-#include <cog/backend/cpu/threads.hpp>
 #include <cog/core/view.hpp>
 
 namespace cog::cpu_detail {
@@ -20,20 +19,30 @@ inline constexpr index_t tile_width = 64;
 constexpr index_t blocks_of(index_t n, index_t size) { return (n + size - 1) / size; }
 constexpr index_t round_up(index_t n, index_t size) { return blocks_of(n, size) * size; }
 
-/// Uninitialised, 64-byte aligned.
+/// n uninitialised elements from the context's pool, 64-byte aligned.
 template <class C>
 class scratch {
  public:
   scratch() = default;
-  explicit scratch(index_t n) : data_(static_cast<C*>(::operator new(static_cast<std::size_t>(n) * sizeof(C), alignment))) {}
-  C* get() const { return data_.get(); }
+  scratch(cpu_context const& ctx, index_t n) : memory_(&ctx.memory()), bytes_(static_cast<std::size_t>(n) * sizeof(C)) {
+    data_ = static_cast<C*>(memory_->allocate(bytes_));
+  }
+  scratch(scratch&& other) noexcept { *this = std::move(other); }
+  scratch& operator=(scratch&& other) noexcept {
+    std::swap(memory_, other.memory_);
+    std::swap(bytes_, other.bytes_);
+    std::swap(data_, other.data_);
+    return *this;
+  }
+  ~scratch() {
+    if (memory_) memory_->deallocate(data_, bytes_);
+  }
+  C* get() const { return data_; }
 
  private:
-  static constexpr std::align_val_t alignment{64};
-  struct release {
-    void operator()(C* p) const { ::operator delete(p, alignment); }
-  };
-  std::unique_ptr<C, release> data_;
+  memory_pool* memory_ = nullptr;
+  std::size_t bytes_ = 0;
+  C* data_ = nullptr;
 };
 
 // ---- Products --------------------------------------------------------------------------------------------------------
@@ -146,13 +155,13 @@ void copy_row(From const* from, index_t step, To* to, index_t to_step, index_t n
 template <class C, class T>
 class row_source {
  public:
-  row_source(executor& threads, view<T const, 4> const& x, bool reused) : view_(x) {
+  row_source(cpu_context const& ctx, view<T const, 4> const& x, bool reused) : view_(x) {
     in_place_ = std::is_same_v<T, C> && (x.strides[3] == 1 || x.extents[3] <= 1);
     if (in_place_ || !reused) return;
     index_t const heads = x.extents[1], length = x.extents[2], width = x.extents[3];
-    copy_ = scratch<C>(x.size());
+    copy_ = scratch<C>(ctx, x.size());
     index_t const chunk = 256, chunks = blocks_of(length, chunk);
-    threads.run(x.extents[0] * heads * chunks, [&](index_t task) {
+    ctx.run(x.extents[0] * heads * chunks, [&](index_t task) {
       index_t const bh = task / chunks, first = task % chunks * chunk;
       convert(bh / heads, bh % heads, first, std::min(chunk, length - first), copy_.get() + (bh * length + first) * width);
     });
@@ -184,13 +193,18 @@ class row_source {
   scratch<C> copy_;
 };
 
-/// False if any of n rows holds a NaN or an infinity.
+/// False if any of n rows of contiguous C holds a NaN or an infinity.
 template <class C>
 bool all_finite(C const* rows, index_t stride, index_t n, index_t width) {
-  C sum = 0;
-  for (index_t i = 0; i < n; ++i)
-    for (index_t c = 0; c < width; ++c) sum += rows[i * stride + c] * C(0);
-  return sum == C(0);
+  using S = simd<C>;
+  S sum = C(0);  // 0 x is 0 unless x is NaN or infinite
+  C rest = 0;
+  for (index_t i = 0; i < n; ++i) {
+    index_t c = 0;
+    for (; c + S::size <= width; c += S::size) sum = fma(S::load(rows + i * stride + c), S(C(0)), sum);
+    for (; c < width; ++c) rest += rows[i * stride + c] * C(0);
+  }
+  return reduce_add(sum) + rest == C(0);
 }
 
 }  // namespace cog::cpu_detail

@@ -27,18 +27,59 @@ inline constexpr int vector_registers = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS;
 template <std::floating_point T>
 struct simd;
 
-/// All-ones or all-zeros per lane.
+/// One truth value per lane.
 template <std::floating_point T>
 struct simd_mask {
   using raw = typename packet::packet_traits<T>::type;
-  raw bits;
+  raw bits;  // all ones or all zeros
+
+  static COG_INLINE simd_mask less(raw a, raw b) { return {packet::pcmp_lt(a, b)}; }
+  static COG_INLINE simd_mask less_equal(raw a, raw b) { return {packet::pcmp_le(a, b)}; }
+  static COG_INLINE simd_mask equal(raw a, raw b) { return {packet::pcmp_eq(a, b)}; }
+  COG_INLINE raw select(raw a, raw b) const { return packet::pselect(bits, a, b); }
+  COG_INLINE raw keep(raw a) const { return packet::pand(bits, a); }  // 0 where false
+  COG_INLINE bool any() const { return packet::predux_any(bits); }
 
   friend COG_INLINE simd_mask operator&&(simd_mask a, simd_mask b) { return {packet::pand(a.bits, b.bits)}; }
   friend COG_INLINE simd_mask operator||(simd_mask a, simd_mask b) { return {packet::por(a.bits, b.bits)}; }
-  friend COG_INLINE simd_mask operator!(simd_mask a) {
-    return {packet::pandnot(packet::ptrue(a.bits), a.bits)};
-  }
+  friend COG_INLINE simd_mask operator!(simd_mask a) { return {packet::pandnot(packet::ptrue(a.bits), a.bits)}; }
 };
+
+#if defined(EIGEN_VECTORIZE_AVX512)
+// AVX-512 has mask registers; Eigen 3.4 copies them to vectors and back.
+template <>
+struct simd_mask<float> {
+  using raw = packet::Packet16f;
+  __mmask16 bits;
+
+  static COG_INLINE simd_mask less(raw a, raw b) { return {_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)}; }
+  static COG_INLINE simd_mask less_equal(raw a, raw b) { return {_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ)}; }
+  static COG_INLINE simd_mask equal(raw a, raw b) { return {_mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ)}; }
+  COG_INLINE raw select(raw a, raw b) const { return _mm512_mask_blend_ps(bits, b, a); }
+  COG_INLINE raw keep(raw a) const { return _mm512_maskz_mov_ps(bits, a); }
+  COG_INLINE bool any() const { return bits != 0; }
+
+  friend COG_INLINE simd_mask operator&&(simd_mask a, simd_mask b) { return {__mmask16(a.bits & b.bits)}; }
+  friend COG_INLINE simd_mask operator||(simd_mask a, simd_mask b) { return {__mmask16(a.bits | b.bits)}; }
+  friend COG_INLINE simd_mask operator!(simd_mask a) { return {__mmask16(~a.bits)}; }
+};
+template <>
+struct simd_mask<double> {
+  using raw = packet::Packet8d;
+  __mmask8 bits;
+
+  static COG_INLINE simd_mask less(raw a, raw b) { return {_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ)}; }
+  static COG_INLINE simd_mask less_equal(raw a, raw b) { return {_mm512_cmp_pd_mask(a, b, _CMP_LE_OQ)}; }
+  static COG_INLINE simd_mask equal(raw a, raw b) { return {_mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ)}; }
+  COG_INLINE raw select(raw a, raw b) const { return _mm512_mask_blend_pd(bits, b, a); }
+  COG_INLINE raw keep(raw a) const { return _mm512_maskz_mov_pd(bits, a); }
+  COG_INLINE bool any() const { return bits != 0; }
+
+  friend COG_INLINE simd_mask operator&&(simd_mask a, simd_mask b) { return {__mmask8(a.bits & b.bits)}; }
+  friend COG_INLINE simd_mask operator||(simd_mask a, simd_mask b) { return {__mmask8(a.bits | b.bits)}; }
+  friend COG_INLINE simd_mask operator!(simd_mask a) { return {__mmask8(~a.bits)}; }
+};
+#endif
 
 template <std::floating_point T>
 struct simd {
@@ -123,11 +164,11 @@ struct simd {
   COG_INLINE simd& operator-=(simd b) { return *this = *this - b; }
   COG_INLINE simd& operator*=(simd b) { return *this = *this * b; }
 
-  friend COG_INLINE mask operator<(simd a, simd b) { return {packet::pcmp_lt(a.v, b.v)}; }
-  friend COG_INLINE mask operator<=(simd a, simd b) { return {packet::pcmp_le(a.v, b.v)}; }
-  friend COG_INLINE mask operator>(simd a, simd b) { return {packet::pcmp_lt(b.v, a.v)}; }
-  friend COG_INLINE mask operator>=(simd a, simd b) { return {packet::pcmp_le(b.v, a.v)}; }
-  friend COG_INLINE mask operator==(simd a, simd b) { return {packet::pcmp_eq(a.v, b.v)}; }
+  friend COG_INLINE mask operator<(simd a, simd b) { return mask::less(a.v, b.v); }
+  friend COG_INLINE mask operator<=(simd a, simd b) { return mask::less_equal(a.v, b.v); }
+  friend COG_INLINE mask operator>(simd a, simd b) { return mask::less(b.v, a.v); }
+  friend COG_INLINE mask operator>=(simd a, simd b) { return mask::less_equal(b.v, a.v); }
+  friend COG_INLINE mask operator==(simd a, simd b) { return mask::equal(a.v, b.v); }
   friend COG_INLINE mask operator!=(simd a, simd b) { return !(a == b); }
 
   /// Applies a scalar function lane by lane.
@@ -151,14 +192,14 @@ struct simd {
 template <class T> COG_INLINE T reduce_add(simd<T> a) { return packet::predux(a.v); }
 template <class T> COG_INLINE T reduce_max(simd<T> a) { return packet::predux_max(a.v); }
 template <class T> COG_INLINE T reduce_min(simd<T> a) { return packet::predux_min(a.v); }
-template <class T> COG_INLINE bool any(simd_mask<T> m) { return packet::predux_any(m.bits); }
+template <class T> COG_INLINE bool any(simd_mask<T> m) { return m.any(); }
 
 template <class T> COG_INLINE simd<T> where(simd_mask<T> m, simd<T> a, simd<T> b) {
-  return packet::pselect(m.bits, a.v, b.v);
+  return m.select(a.v, b.v);
 }
 /// A mask as numbers: 1 where set.
 template <class T> COG_INLINE simd<T> to_number(simd_mask<T> m) {
-  return packet::pand(m.bits, packet::pset1<typename simd<T>::raw>(T(1)));
+  return m.keep(packet::pset1<typename simd<T>::raw>(T(1)));
 }
 
 template <class T> COG_INLINE simd<T> fma(simd<T> a, simd<T> b, simd<T> c) { return packet::pmadd(a.v, b.v, c.v); }
