@@ -8,4 +8,6 @@
 #include <cog/expr/rowwise.hpp>
 #include <cog/expr/contract.hpp>
 #include <cog/expr/select.hpp>
+#include <cog/random/random.hpp>
+#include <cog/random/stream.hpp>
 #include <cog/backend/cpu/cpu.hpp>
