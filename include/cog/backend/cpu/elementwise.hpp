@@ -157,8 +157,8 @@ template <int Rank, int Operands>
 struct joined_axes {
   static constexpr int capacity = Rank == 0 ? 1 : Rank;
   int axes = 1;
-  index_t extents[capacity];
-  index_t strides[Operands][capacity];
+  index_t extents[capacity] = {};
+  index_t strides[Operands][capacity] = {};
 
   /// Joins the axes [first, last) of `shape`.
   joined_axes(index_t const* shape, int last, index_t const (*from)[capacity], int first = 0) {
