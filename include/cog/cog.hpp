@@ -8,6 +8,7 @@
 #include <cog/expr/rowwise.hpp>
 #include <cog/expr/contract.hpp>
 #include <cog/expr/select.hpp>
+#include <cog/autograd/functional.hpp>
 #include <cog/random/random.hpp>
 #include <cog/random/stream.hpp>
 #include <cog/backend/cpu/cpu.hpp>

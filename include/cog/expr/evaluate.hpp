@@ -44,7 +44,6 @@ void check_recording(tensor<T, R, B> const& x) {
 
 template <class T, int R, class B>
 std::tuple<tensor<T, R, B>> leaves_of(tensor<T, R, B> const& x) {
-  detail::check_recording(x);
   return {x};
 }
 template <class T>
@@ -86,6 +85,7 @@ struct tree_of<mapped<Op, C...>, First> {
 
 template <class T, int R, class B, std::size_t N>
 array_leaf<T, static_cast<int>(N)> lower(tensor<T, R, B> const& x, std::array<index_t, N> const& shape) {
+  check_recording(x);
   array_leaf<T, static_cast<int>(N)> leaf{x.data(), {}};
   auto const strides = broadcast_strides(x.extents(), x.strides(), shape);
   for (std::size_t i = 0; i < N; ++i) leaf.strides[i] = strides[i];

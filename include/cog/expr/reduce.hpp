@@ -167,36 +167,39 @@ axis_order<Rank> order_axes(char const* operation, std::array<int, N> const& red
   return out;
 }
 
-/// Reduces e over all but the first `order.kept` axes of `order` into a row-major tensor of shape `out_shape`.
-template <class R, plain_expression E, std::size_t N>
-auto reduce_ordered(E const& e, axis_order<E::rank> const& order, std::array<index_t, N> const& out_shape) {
-  using T = typename R::template result<typename E::value_type>;
-  using B = typename E::backend_type;
-  static_assert(!requires { R::real_only; } || floating<typename E::value_type>,
-                "cog: this reduction needs floating elements; write cast<float>(x) first");
-  auto const shape = e.extents();
-  extents<E::rank> ordered{};
-  for (std::size_t i = 0; i < order.from.size(); ++i) ordered[i] = shape[static_cast<std::size_t>(order.from[i])];
+/// Reduces f(leaves) of `shape` over all but the first `order.kept` axes of `order` into a row-major tensor of T, `out_shape`.
+template <class R, class B, class T, class F, class... Leaf, std::size_t Rank, std::size_t N>
+tensor<T, static_cast<int>(N), B> reduce_leaves(F const& f, std::tuple<Leaf...> const& ls, std::array<index_t, Rank> const& shape,
+                                                axis_order<static_cast<int>(Rank)> const& order, std::array<index_t, N> const& out_shape) {
+  std::array<index_t, Rank> ordered{};
+  for (std::size_t i = 0; i < Rank; ++i) ordered[i] = shape[static_cast<std::size_t>(order.from[i])];
   if constexpr (requires { R::needs_elements; }) {
     if (size_of(shape) == 0 && size_of(out_shape) != 0) throw error(R::name, ": no elements in shape ", shape);
   }
   auto const permute = [&](auto lowered) {
     if constexpr (requires { lowered.strides; }) {
       auto const before = lowered;
-      for (std::size_t i = 0; i < order.from.size(); ++i) lowered.strides[i] = before.strides[order.from[i]];
+      for (std::size_t i = 0; i < Rank; ++i) lowered.strides[i] = before.strides[order.from[i]];
     }
     return lowered;
   };
-  auto const ls = leaves_of(e);
   return std::apply(
       [&](auto const&... leaf) {
         auto const& ctx = context_of(leaf...);
         tensor<T, static_cast<int>(N), B> out(ctx, out_shape);
-        using tree = typename tree_of<E, 0>::type;
-        B::template reduce<R>(ctx, forward<tree>{}, ordered, order.kept, make_pack(permute(lower(leaf, shape))...), out.data());
+        B::template reduce<R>(ctx, f, ordered, order.kept, make_pack(permute(lower(leaf, shape))...), out.data());
         return out;
       },
       ls);
+}
+
+template <class R, plain_expression E, std::size_t N>
+auto reduce_ordered(E const& e, axis_order<E::rank> const& order, std::array<index_t, N> const& out_shape) {
+  using T = typename R::template result<typename E::value_type>;
+  static_assert(!requires { R::real_only; } || floating<typename E::value_type>,
+                "cog: this reduction needs floating elements; write cast<float>(x) first");
+  return reduce_leaves<R, typename E::backend_type, T>(forward<typename tree_of<E, 0>::type>{}, leaves_of(e), e.extents(), order,
+                                                       out_shape);
 }
 
 template <class R, std::size_t N, plain_expression E>
@@ -265,22 +268,26 @@ COG_REDUCTION(argmin)
 
 namespace detail {
 
-/// The sum over the axes along which a tensor of shape `to` was stretched to e's shape: the gradient of broadcasting.
-template <std::size_t N, plain_expression E>
-auto sum_to(E const& e, std::array<index_t, N> const& to) {
-  constexpr std::size_t rank = E::rank;
-  static_assert(N <= rank);
-  auto const shape = e.extents();
-  axis_order<E::rank> order;
+/// The axes along which a tensor of shape `to` was stretched to `shape`, last: summing over them is the gradient of broadcasting.
+template <std::size_t Rank, std::size_t N>
+axis_order<static_cast<int>(Rank)> stretched_last(std::array<index_t, Rank> const& shape, std::array<index_t, N> const& to) {
+  static_assert(N <= Rank);
+  axis_order<static_cast<int>(Rank)> order;
   std::size_t at = 0;
   for (bool pass : {false, true}) {
-    for (std::size_t i = 0; i < rank; ++i) {
-      bool const stretched = i < rank - N || (to[i - (rank - N)] == 1 && shape[i] != 1);
+    for (std::size_t i = 0; i < Rank; ++i) {
+      bool const stretched = i < Rank - N || (to[i - (Rank - N)] == 1 && shape[i] != 1);
       if (stretched == pass) order.from[at++] = static_cast<int>(i);
     }
     if (!pass) order.kept = static_cast<int>(at);
   }
-  return reduce_ordered<reduction::sum>(e, order, to);
+  return order;
+}
+
+/// e summed to the shape it was stretched from.
+template <std::size_t N, plain_expression E>
+auto sum_to(E const& e, std::array<index_t, N> const& to) {
+  return reduce_ordered<reduction::sum>(e, stretched_last(e.extents(), to), to);
 }
 
 }  // namespace detail

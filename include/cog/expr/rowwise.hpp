@@ -216,4 +216,10 @@ auto rms_norm(E const& x, double eps = 1e-6) {
   return detail::rowwise<1, T>(rows::rms_norm{eps}, x, constant<T>{T(1)});
 }
 
+/// log sum e^x of each row: two SIMD passes over it.
+template <plain_expression E>
+auto row_logsumexp(E const& x) {
+  return detail::rowwise<0, typename E::value_type>(rows::logsumexp{}, x);
+}
+
 }  // namespace cog

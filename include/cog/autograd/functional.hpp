@@ -1,0 +1,154 @@
+// value_and_grad: the value of a scalar function and its gradient, for functions of tensors and for models.
+// Nothing is global, nothing is to be zeroed: a tape lives for one call.
+#pragma once
+
+#include <string>
+
+#include <cog/autograd/functions.hpp>
+
+namespace cog {
+
+/// Marks the scope in which an operation that would lose a watched parameter's gradient throws.
+class recording_scope {
+ public:
+  recording_scope() { ++recording_guard::depth(); }
+  ~recording_scope() { --recording_guard::depth(); }
+  recording_scope(recording_scope const&) = delete;
+};
+
+/// The gradients of a model's parameters, found by the parameter itself: gradients(model.weight).
+class gradients {
+ public:
+  explicit gradients(std::shared_ptr<tape> t) : tape_(std::move(t)) {}
+
+  /// The gradient of a parameter, of its shape; zeros where none arrived. Throws for a tensor that is not a parameter.
+  template <class T, int R, class B>
+  tensor<T, R, B> operator()(tensor<T, R, B> const& parameter) const {
+    auto const* w = tape_->find_watched(parameter);
+    if (!w) throw error("gradients: a tensor of shape ", parameter.extents(), " is not a parameter of the model");
+    if (auto* g = tape_->template find<T, R, B>(w->gradient)) return *g;
+    return zeros_like(parameter);
+  }
+
+ private:
+  std::shared_ptr<tape> tape_;
+};
+
+template <class T, class G>
+struct value_and_gradients {
+  T value;      // rank 0
+  G gradients;
+};
+
+namespace detail {
+
+/// Seeds the loss with 1 and runs the tape. Throws unless the loss is one number.
+template <class E>
+auto run_backward(E const& loss) {
+  static_assert(recorded_expression<E>, "cog: the function's result depends on no recorded value");
+  auto const v = variable(evaluate(loss));
+  using V = std::remove_cvref_t<decltype(v)>;
+  if (v.size() != 1) throw error("value_and_grad: the result has shape ", v.extents(), ", not one number");
+  if (v.needs_gradient())
+    v.recorder()->set(v.slot(), full<typename V::value_type>(v.context(), v.extents(), typename V::value_type(1)));
+  pause_recording const paused;
+  v.recorder()->run_back();
+  return v.value();
+}
+
+}  // namespace detail
+
+/// A model whose tensor arguments are recorded when it is called: what value_and_grad passes to the function.
+template <class Model>
+class recorded_model {
+ public:
+  recorded_model(Model& model, std::shared_ptr<tape> t) : model_(&model), tape_(std::move(t)) {}
+
+  template <class... Args>
+  auto operator()(Args&&... args) const {
+    return (*model_)(record_argument(std::forward<Args>(args))...);
+  }
+  /// A tensor as a variable of this tape: a parameter's gradient is collected, anything else is a constant.
+  template <class T, int R, class B>
+  variable<T, R, B> record(tensor<T, R, B> const& x) const {
+    return detail::lift(x, tape_);
+  }
+  Model& operator*() const { return *model_; }
+  Model* operator->() const { return model_; }
+
+ private:
+  template <class A>
+  decltype(auto) record_argument(A&& a) const {
+    if constexpr (detail::is_tensor<std::remove_cvref_t<A>>) return record(a);
+    else return std::forward<A>(a);
+  }
+  Model* model_;
+  std::shared_ptr<tape> tape_;
+};
+
+/// The value of f(m) and the gradient of every parameter of `model`, where m calls the model with recorded arguments:
+///   auto [loss, gradients] = value_and_grad(model, [&](auto& m) { return cross_entropy(m(tokens), targets); });
+/// Needs nn/module.hpp (for_each_parameter). Throws if the result is not one number.
+template <class Model, class F>
+  requires(!expression<F> && requires(Model& m) { m.visit([](auto const&, auto&) {}); })
+auto value_and_grad(Model& model, F const& f) {
+  auto t = std::make_shared<tape>();
+  for_each_parameter(model, [&](auto const&, auto& parameter) {
+    if constexpr (floating<typename std::remove_cvref_t<decltype(parameter)>::value_type>) t->watch(parameter);
+  });
+  recorded_model<Model> m(model, t);
+  auto value = [&] {
+    recording_scope const scope;
+    return detail::run_backward(f(m));
+  }();
+  return value_and_gradients<decltype(value), gradients>{std::move(value), gradients(std::move(t))};
+}
+
+/// The value of f(x...) and the gradient with respect to each x, as a tuple in order. f takes variables.
+template <class F, class... T, int... R, class... B>
+  requires(sizeof...(T) > 0)
+auto value_and_grad(F const& f, tensor<T, R, B> const&... x) {
+  auto t = std::make_shared<tape>();
+  auto const inputs = std::tuple(variable<T, R, B>(x, t, t->new_slot())...);
+  auto value = std::apply([&](auto const&... v) { return detail::run_backward(f(v...)); }, inputs);
+  auto result = std::apply(
+      [&](auto const&... v) {
+        return std::tuple([&] {
+          using V = std::remove_cvref_t<decltype(v)>;
+          auto* g = t->template find<typename V::value_type, V::rank, typename V::backend_type>(v.slot());
+          return g ? *g : zeros_like(v.value());
+        }()...);
+      },
+      inputs);
+  return value_and_gradients<decltype(value), decltype(result)>{std::move(value), std::move(result)};
+}
+
+/// f(x...) without keeping what it computes: only the arguments are saved, and f runs again on the way back.
+/// f must be a pure function of its arguments and of watched parameters (dropout included: its numbers are counted).
+template <class F, class... X>
+  requires((expression<X> && ...) && (recorded_expression<X> || ...))
+auto checkpoint(F const& f, X const&... x) {
+  auto const raw = std::tuple(evaluate(x)...);
+  std::shared_ptr<tape> const t = std::apply([](auto const&... v) { return detail::tape_of(v...); }, raw);
+  auto const inputs = std::apply([&](auto const&... v) { return std::tuple(detail::lift(v, t)...); }, raw);
+  auto y = [&] {
+    pause_recording const paused;
+    return std::apply([&](auto const&... v) { return tensor(evaluate(f(v.value()...))); }, inputs);
+  }();
+  using Y = decltype(y);
+  auto const slot = t->new_slot();
+  t->push(slot, std::type_identity<Y>{}, [f, inputs, t = t.get()](Y const& g) {
+    std::size_t const mark = t->length();
+    auto const again = std::apply([&](auto const&... v) { return variable(evaluate(f(v...))); }, inputs);
+    if (again.needs_gradient()) again.recorder()->add(again.slot(), g);
+    t->run_back(mark);
+  });
+  return variable<typename Y::value_type, Y::rank, typename Y::backend_type>(y, t, slot);
+}
+template <class F, class... X>
+  requires(plain_expression<X> && ...)
+auto checkpoint(F const& f, X const&... x) {
+  return f(x...);
+}
+
+}  // namespace cog

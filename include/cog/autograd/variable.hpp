@@ -1,0 +1,322 @@
+// variable<T, Rank, B>: a tensor recorded on a tape, and an expression like a tensor is. Expressions of variables are lazy;
+// evaluating one runs one forward kernel and records one step, whose derivative is one kernel too (the reverse sweep of the
+// whole expression at compile time; see expr/lower.hpp).
+#pragma once
+
+#include <memory>
+
+#include <cog/autograd/tape.hpp>
+#include <cog/expr/contract.hpp>
+#include <cog/expr/reduce.hpp>
+
+namespace cog {
+
+template <element T, int Rank, backend B>
+class variable {
+ public:
+  using value_type = T;
+  using backend_type = B;
+  using tensor_type = tensor<T, Rank, B>;
+  static constexpr int rank = Rank;
+  static constexpr bool is_recorded = true;
+
+  variable(tensor_type value, std::shared_ptr<cog::tape> tape, tape::slot slot = cog::tape::none)
+      : value_(std::move(value)), tape_(std::move(tape)), slot_(slot) {}
+  /// Evaluates and records.
+  template <recorded_expression E>
+    requires(!std::same_as<E, variable> && std::same_as<typename E::value_type, T> && E::rank == Rank)
+  variable(E const& e) : variable(evaluate(e)) {}
+
+  tensor_type const& value() const noexcept { return value_; }
+  cog::extents<Rank> const& extents() const noexcept { return value_.extents(); }
+  index_t extent(int axis) const { return value_.extent(axis); }
+  index_t size() const noexcept { return value_.size(); }
+  auto const& context() const { return value_.context(); }
+  std::shared_ptr<cog::tape> const& recorder() const noexcept { return tape_; }
+  tape::slot slot() const noexcept { return slot_; }
+  bool needs_gradient() const noexcept { return slot_ != cog::tape::none; }
+
+  template <class E> variable& operator+=(E const& e) { return *this = variable(*this + e); }
+  template <class E> variable& operator-=(E const& e) { return *this = variable(*this - e); }
+  template <class E> variable& operator*=(E const& e) { return *this = variable(*this * e); }
+
+ private:
+  tensor_type value_;
+  std::shared_ptr<cog::tape> tape_;
+  tape::slot slot_;
+};
+
+template <recorded_expression E>
+variable(E const&) -> variable<typename E::value_type, E::rank, typename E::backend_type>;
+
+template <class T, int R, class B>
+variable<T, R, B> const& evaluate(variable<T, R, B> const& x) { return x; }
+template <class T, int R, class B>
+std::tuple<variable<T, R, B>> leaves_of(variable<T, R, B> const& x) { return {x}; }
+
+/// The value of a tensor or variable, without its history.
+template <class T, int R, class B>
+tensor<T, R, B> const& value_of(tensor<T, R, B> const& x) { return x; }
+template <class T, int R, class B>
+tensor<T, R, B> const& value_of(variable<T, R, B> const& x) { return x.value(); }
+
+/// The same value; no gradient flows through it.
+template <class T, int R, class B>
+tensor<T, R, B> stop_gradient(tensor<T, R, B> const& x) { return x; }
+template <class T, int R, class B>
+variable<T, R, B> stop_gradient(variable<T, R, B> const& x) { return {x.value(), x.recorder()}; }
+
+namespace detail {
+
+template <class X>
+inline constexpr bool is_variable = false;
+template <class T, int R, class B>
+inline constexpr bool is_variable<variable<T, R, B>> = true;
+
+/// The tape of the first variable among the arguments.
+template <class First, class... Rest>
+std::shared_ptr<tape> const& tape_of(First const& first, Rest const&... rest) {
+  if constexpr (is_variable<First>) return first.recorder();
+  else return tape_of(rest...);
+}
+
+/// Records `value` computed from `inputs`; `backward(g)` receives its gradient. Nothing is recorded if no input needs one.
+template <class T, int R, class B, class Backward, class... Inputs>
+variable<T, R, B> record(tensor<T, R, B> value, std::shared_ptr<tape> const& t, Backward backward, Inputs const&... inputs) {
+  if constexpr (!floating<T>) {
+    return {std::move(value), t};
+  } else {
+    if (!(inputs.needs_gradient() || ...)) return {std::move(value), t};
+    auto const slot = t->new_slot();
+    t->push(slot, std::type_identity<tensor<T, R, B>>{}, std::move(backward));
+    return {std::move(value), t, slot};
+  }
+}
+
+/// Adds e to the gradient of x. Evaluates e only if x needs a gradient.
+template <class T, int R, class B, class E>
+void accumulate(variable<T, R, B> const& x, E const& e) {
+  if (x.needs_gradient()) x.recorder()->add(x.slot(), tensor<T, R, B>(evaluate(e)));
+}
+
+/// Calls f with the tensor of any rank that `parameter` holds.
+template <class T, class B, int Rank = 0, class F>
+auto with_rank_of(std::any const& parameter, F const& f) {
+  if (auto const* p = std::any_cast<tensor<T, Rank, B>>(&parameter)) return f(*p);
+  if constexpr (Rank < 6) return with_rank_of<T, B, Rank + 1>(parameter, f);
+  else throw error("a watched parameter of rank above 6, or of another dtype than its view");
+}
+
+/// The gradient of a view of a parameter goes to the same elements of the parameter's gradient. The parameter is row-major, and so
+/// is its gradient, so the view's strides and offset hold for both.
+template <class T, int R, class B>
+variable<T, R, B> lift_view(tensor<T, R, B> const& x, std::shared_ptr<tape> const& t, tape::watched const& w) {
+  return with_rank_of<T, B>(w.parameter, [&](auto const& parameter) -> variable<T, R, B> {
+    if (!parameter.is_contiguous())
+      throw error("a view of shape ", x.extents(), " of a parameter that is not row-major itself, ", parameter.extents());
+    auto const slot = t->new_slot();
+    t->push(slot, std::type_identity<tensor<T, R, B>>{}, [t = t.get(), x, parameter, to = w.gradient](tensor<T, R, B> const& g) {
+      auto& whole = t->buffer(to, parameter);
+      tensor<T, R, B> part(whole.storage_handle(), whole.data() + (x.data() - parameter.data()), x.extents(), x.strides());
+      part.assign(part + g);
+    });
+    return {x, t, slot};
+  });
+}
+
+/// A plain tensor that meets a variable: a constant, or a watched parameter, or a view of one.
+template <class T, int R, class B>
+variable<T, R, B> lift(tensor<T, R, B> const& x, std::shared_ptr<tape> const& t) {
+  if constexpr (floating<T>) {
+    if (auto const* w = t->find_watched(x)) {
+      auto const* whole = std::any_cast<tensor<T, R, B>>(&w->parameter);
+      if (whole && whole->data() == x.data() && whole->extents() == x.extents() && whole->strides() == x.strides())
+        return {x, t, w->gradient};
+      return lift_view(x, t, *w);
+    }
+  }
+  return {x, t};
+}
+template <class T, int R, class B>
+variable<T, R, B> lift(variable<T, R, B> const& x, std::shared_ptr<tape> const& t) {
+  if (x.recorder() != t) throw error("two variables of different tapes meet in one operation");
+  return x;
+}
+
+// ---- recorded element-wise expressions
+
+template <class Leaf>
+auto lift_leaf(Leaf const& leaf, std::shared_ptr<tape> const& t) {
+  if constexpr (requires { leaf.context(); }) return lift(leaf, t);
+  else return leaf;
+}
+template <class Leaf>
+auto leaf_value(Leaf const& leaf) {
+  if constexpr (is_variable<Leaf>) return leaf.value();
+  else return leaf;
+}
+
+/// The gradient of leaf I alone: what is reduced where that leaf was broadcast.
+template <class Tree, int I>
+struct reverse_of {
+  using lane = typename reverse<Tree>::lane;
+  using value_type = float;  // a real; the result type is the leaf's
+  template <class G, class... S>
+  COG_HD COG_INLINE auto operator()(G const& g, S const&... s) const {
+    return get<I>(reverse<Tree>{}(g, s...));
+  }
+};
+
+/// Is the gradient of this leaf an output of the reverse kernel?
+template <class Leaf, class Shape>
+bool wants_direct(Leaf const& leaf, Shape const& shape) {
+  if constexpr (is_variable<Leaf>) {
+    if constexpr (floating<typename Leaf::value_type> && Leaf::rank == static_cast<int>(std::tuple_size_v<Shape>))
+      return leaf.needs_gradient() && leaf.extents() == shape;
+  }
+  return false;
+}
+
+/// Where the gradient of one leaf goes: straight into its slot when the leaf has the output's shape, nowhere otherwise.
+template <class Leaf, class Shape>
+auto gradient_output(Leaf const& leaf, Shape const& shape) {
+  if constexpr (is_variable<Leaf>) {
+    using T = typename Leaf::value_type;
+    using B = typename Leaf::backend_type;
+    constexpr int rank = static_cast<int>(std::tuple_size_v<Shape>);
+    if constexpr (floating<T> && Leaf::rank == rank) {
+      output<T, rank> nowhere{nullptr, {}, false};
+      if (!leaf.needs_gradient() || leaf.extents() != shape) return nowhere;
+      tape& t = *leaf.recorder();
+      auto* have = t.template find<T, rank, B>(leaf.slot());
+      bool const add = have != nullptr;
+      if (!add) t.set(leaf.slot(), tensor<T, rank, B>(leaf.context(), shape));
+      auto& buffer = t.buffer(leaf.slot(), leaf.value());
+      return output_of(buffer.data(), buffer.strides(), add);
+    } else if constexpr (floating<T>) {
+      return output<T, rank>{nullptr, {}, false};
+    } else {
+      return no_output{};
+    }
+  } else {
+    return no_output{};
+  }
+}
+
+template <class Tree, class Leaves, class G>
+void run_reverse(Leaves const& leaves, G const& g) {
+  using B = typename G::backend_type;
+  auto const shape = g.extents();
+  auto const values = std::apply([&](auto const&... leaf) { return std::tuple(g, leaf_value(leaf)...); }, leaves);
+  std::apply(
+      [&](auto const&... leaf) {
+        bool const any = (wants_direct(leaf, shape) || ...);
+        if (!any) return;
+        // In order (braces): a leaf that occurs twice writes first and adds then.
+        std::tuple outputs{gradient_output(leaf, shape)...};
+        std::apply([&](auto const&... out) { B::for_each(g.context(), shape, reverse<Tree>{}, lower_all(values, shape), make_pack(out...)); },
+                   outputs);
+      },
+      leaves);
+  [&]<std::size_t... I>(std::index_sequence<I...>) {
+    auto const broadcast_leaf = [&]<int At>(auto const& leaf) {
+      using Leaf = std::remove_cvref_t<decltype(leaf)>;
+      if constexpr (is_variable<Leaf>) {
+        using T = typename Leaf::value_type;
+        if constexpr (floating<T>) {
+          if (!leaf.needs_gradient() || wants_direct(leaf, shape)) return;
+          leaf.recorder()->add(leaf.slot(), reduce_leaves<reduction::sum, B, T>(reverse_of<Tree, At>{}, values, shape,
+                                                                                stretched_last(shape, leaf.extents()), leaf.extents()));
+        }
+      }
+    };
+    (broadcast_leaf.template operator()<static_cast<int>(I)>(std::get<I>(leaves)), ...);
+  }(std::make_index_sequence<std::tuple_size_v<Leaves>>{});
+}
+}  // namespace detail
+
+/// One forward kernel; one recorded step, whose derivative is one kernel (and one reduction for each leaf that was broadcast).
+template <class Op, class... C>
+  requires(mapped<Op, C...>::is_recorded)
+auto evaluate(mapped<Op, C...> const& e) {
+  using node = mapped<Op, C...>;
+  using tree = typename detail::tree_of<node, 0>::type;
+  using T = typename node::value_type;
+  using B = typename node::backend_type;
+  auto const raw = leaves_of(e);
+  std::shared_ptr<tape> const t = std::apply([](auto const&... leaf) { return detail::tape_of(leaf...); }, raw);
+  auto const leaves = std::apply([&](auto const&... leaf) { return std::tuple(detail::lift_leaf(leaf, t)...); }, raw);
+  pause_recording const paused;
+  auto const shape = e.extents();
+  auto const values = std::apply([](auto const&... leaf) { return std::tuple(detail::leaf_value(leaf)...); }, leaves);
+  auto const& ctx = std::apply([](auto const&... leaf) -> auto const& { return detail::context_of(leaf...); }, values);
+  tensor<T, node::rank, B> out(ctx, shape);
+  B::for_each(ctx, shape, forward<tree>{}, detail::lower_all(values, shape),
+              make_pack(detail::output_of(out.data(), out.strides())));
+  if constexpr (!floating<T>) {
+    return variable<T, node::rank, B>(out, t);
+  } else {
+    bool const needed = std::apply(
+        [](auto const&... leaf) {
+          auto const one = [](auto const& l) {
+            if constexpr (requires { l.needs_gradient(); }) return l.needs_gradient();
+            else return false;
+          };
+          return (one(leaf) || ...);
+        },
+        leaves);
+    if (!needed) return variable<T, node::rank, B>(out, t);
+    auto const slot = t->new_slot();
+    t->push(slot, std::type_identity<tensor<T, node::rank, B>>{},
+            [leaves](tensor<T, node::rank, B> const& g) { detail::run_reverse<tree>(leaves, g); });
+    return variable<T, node::rank, B>(out, t, slot);
+  }
+}
+
+// ---- recorded products
+
+namespace detail {
+
+/// The gradient of a broadcast operand of a product: summed over the axes it was stretched along.
+template <class T, int R, class B, class E>
+void accumulate_product(variable<T, R, B> const& x, E const& product) {
+  if constexpr (E::rank == R) {
+    if (product.extents() == x.extents()) return accumulate(x, product);
+  }
+  accumulate(x, sum_to(tensor(product), x.extents()));
+}
+
+}  // namespace detail
+
+/// dA = G B^T, dB = A^T G.
+template <class A, class B>
+  requires(contract<A, B>::is_recorded)
+auto evaluate(contract<A, B> const& e) {
+  std::shared_ptr<tape> const t = detail::tape_of(e.a, e.b);
+  auto const a = detail::lift(e.a, t);
+  auto const b = detail::lift(e.b, t);
+  pause_recording const paused;
+  auto out = evaluate(matmul(a.value(), b.value()));
+  using G = decltype(out);
+  return detail::record(
+      out, t,
+      [a, b](G const& g) {
+        if (a.needs_gradient()) detail::accumulate_product(a, matmul(g, transposed(b.value())));
+        if (!b.needs_gradient()) return;
+        if constexpr (A::rank > 2 && B::rank == 2) {
+          // All rows at once: one product instead of one for each batch and a sum.
+          auto const rows = [](auto const& x) { return reshape(x, std::array<index_t, 2>{size_of(x.extents()) / std::max<index_t>(1, x.extent(-1)), x.extent(-1)}); };
+          detail::accumulate(b, matmul(transposed(rows(a.value())), rows(g)));
+        } else {
+          detail::accumulate_product(b, matmul(transposed(a.value()), g));
+        }
+      },
+      a, b);
+}
+template <class A, class B>
+  requires(contract<A, B>::is_recorded)
+auto leaves_of(contract<A, B> const& e) {
+  return std::tuple(evaluate(e));
+}
+
+}  // namespace cog
