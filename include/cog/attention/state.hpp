@@ -1,20 +1,45 @@
+// Partial results of attention, over a part of the keys: the normalised output and the logsumexp of the exponents.
+// They merge associatively and commutatively, with the state of no keys as identity. Split-KV decoding, attention over several
+// machines and paged caches are this one operation. Signs live in the output alone, so every rule merges alike.
 #pragma once
-#include <cog/core/math.hpp>
+
 #include <limits>
+
+#include <cog/attention/arguments.hpp>
+#include <cog/core/create.hpp>
+#include <cog/expr/evaluate.hpp>
+
 namespace cog {
 
-/// How two partial results over disjoint sets of keys join: out = first * out_1 + second * out_2.
-template <class C>
-struct merge_weights {
-  C first, second, logsumexp;
+/// Attention over a set of keys.
+template <floating T, backend B>
+struct attention_state {
+  tensor<T, 4, B> out;                    // [B, Hq, Nq, E]; 0 where no key was seen
+  tensor<compute_t<T>, 3, B> logsumexp;  // [B, Hq, Nq]; -inf where no key was seen
 };
 
-/// From the two logsumexp. -inf is the empty set, the identity.
-template <class C>
-COG_HD merge_weights<C> merge_shares(C a, C b) {
-  C const top = a > b ? a : b;
-  if (a == b && top == -std::numeric_limits<C>::infinity()) return {C(0), C(0), top};
-  C const x = math::exp(a - top), y = math::exp(b - top);
-  return {x / (x + y), y / (x + y), top + math::log(x + y)};
+/// The state of no keys, for results of shape [B, Hq, Nq, E].
+template <floating T, context C>
+attention_state<T, typename C::backend_type> empty_attention_state(C const& ctx, extents<4> const& shape) {
+  return {zeros<T>(ctx, shape),
+          full<compute_t<T>>(ctx, extents<3>{shape[0], shape[1], shape[2]}, -std::numeric_limits<compute_t<T>>::infinity())};
 }
+
+/// Attention over the union of two disjoint sets of keys.
+/// Errors: states of different shapes.
+template <floating T, backend B>
+attention_state<T, B> merge(attention_state<T, B> const& a, attention_state<T, B> const& b) {
+  using C = compute_t<T>;
+  if (a.out.extents() != b.out.extents() || a.logsumexp.extents() != b.logsumexp.extents())
+    throw error("merge: attention states of ", a.out.extents(), " and ", b.out.extents());
+  auto const joined = [](auto const& x, auto const& y) {
+    auto const top = maximum(x, y);
+    return std::pair(where(x == top, C(1), exp(x - top)), where(y == top, C(1), exp(y - top)));
+  };
+  auto const [x, y] = joined(unsqueeze(a.logsumexp, -1), unsqueeze(b.logsumexp, -1));
+  auto const [l, m] = joined(a.logsumexp, b.logsumexp);
+  return {eval(cast<T>((x * cast<C>(a.out) + y * cast<C>(b.out)) / (x + y))),
+          eval(maximum(a.logsumexp, b.logsumexp) + log(l + m))};
 }
+
+}  // namespace cog

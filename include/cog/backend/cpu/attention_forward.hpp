@@ -8,7 +8,6 @@
 #include <limits>
 
 #include <cog/attention/arguments.hpp>
-#include <cog/attention/state.hpp>
 #include <cog/backend/cpu/attention_tile.hpp>
 
 namespace cog::cpu_detail {
@@ -267,7 +266,7 @@ void attention_forward(cpu_context const& ctx, attention_arguments<T, Mask> cons
       C* into = partial.get() + (bh * queries + i) * partial_width;
       for (index_t s = 1; s < splits; ++s) {
         C const* other = into + s * step;
-        auto const share = merge_shares(into[value_width], other[value_width]);
+        merge_shares<C> const share(into[value_width], other[value_width]);
         for (index_t c = 0; c < value_width; ++c) into[c] = share.first * into[c] + share.second * other[c];
         into[value_width] = share.logsumexp;
       }

@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include <cog/backend/cpu/attention_backward.hpp>
+#include <cog/backend/cpu/attention_forward.hpp>
 #include <cog/backend/cpu/context.hpp>
 #include <cog/backend/cpu/elementwise.hpp>
 #include <cog/backend/cpu/gemm.hpp>
@@ -75,6 +77,14 @@ struct cpu {
   template <class T>
   static void top_k(context const& ctx, T const* data, index_t rows, index_t n, index_t k, T* values, std::int64_t* indices) {
     cpu_detail::top_k(ctx, data, rows, n, k, values, indices);
+  }
+  template <class Rule, class T, class Mask>
+  static void attention_forward(context const& ctx, attention_arguments<T, Mask> const& arguments) {
+    cpu_detail::attention_forward<Rule>(ctx, arguments);
+  }
+  template <class Rule, class T, class Mask>
+  static void attention_backward(context const& ctx, attention_backward_arguments<T, Mask> const& arguments) {
+    cpu_detail::attention_backward<Rule>(ctx, arguments);
   }
 };
 
