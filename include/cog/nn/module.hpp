@@ -1,0 +1,128 @@
+// A module is a struct with `visit(f)`, which names its members: f("weight", weight); f("layers", layers);
+// A member is a tensor (a parameter), a module, or a std::vector or std::optional of these; a vector adds .0, .1 ... to the name.
+// A tensor without storage (a bias that is not there) is no parameter. Copying a module shares its tensors.
+// Whatever concerns whole models (count, save, load, initialise, optimise) is one traversal, in the order of `visit`.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include <cog/core/tensor.hpp>
+
+namespace cog {
+
+/// A struct with a member template `visit(f)`; f(name, member) must compile for every member.
+template <class M>
+concept visitable = requires(std::remove_cvref_t<M>& m) { m.visit([](std::string_view, auto&) {}); };
+
+namespace detail {
+
+template <class X>
+inline constexpr bool is_vector = false;
+template <class X>
+inline constexpr bool is_vector<std::vector<X>> = true;
+template <class X>
+inline constexpr bool is_optional = false;
+template <class X>
+inline constexpr bool is_optional<std::optional<X>> = true;
+
+/// Member is const where the model is.
+template <class Member, class F>
+void traverse(std::string const& path, Member& member, F&& f) {
+  using plain = std::remove_const_t<Member>;
+  if constexpr (is_tensor<plain>) {
+    if (member.has_storage()) f(path, member);
+  } else if constexpr (visitable<plain>) {
+    // One `visit` serves both: it only names its members, and they are handed on as const as the module was.
+    const_cast<plain&>(member).visit([&]<class Part>(std::string_view name, Part& part) {
+      using seen = std::conditional_t<std::is_const_v<Member>, Part const, Part>;
+      traverse(path.empty() ? std::string(name) : path + "." + std::string(name), static_cast<seen&>(part), f);
+    });
+  } else if constexpr (is_vector<plain>) {
+    for (std::size_t i = 0; i < member.size(); ++i) traverse(path + "." + std::to_string(i), member[i], f);
+  } else if constexpr (is_optional<plain>) {
+    if (member) traverse(path, *member, f);
+  } else {
+    static_assert(is_tensor<plain>, "cog: a module's members are tensors, modules, and vectors or optionals of these");
+  }
+}
+
+}  // namespace detail
+
+/// Calls f(name, tensor) for every parameter, with names such as "layers.0.attention.qw". The tensors of a const model are const.
+template <class M, class F>
+  requires visitable<M>
+void for_each_parameter(M& model, F&& f) {
+  detail::traverse(std::string(), model, f);
+}
+
+/// The number of elements of all parameters.
+template <visitable M>
+index_t parameter_count(M const& model) {
+  index_t count = 0;
+  for_each_parameter(model, [&](std::string const&, auto const& x) { count += x.size(); });
+  return count;
+}
+
+/// What is known of a parameter without its values.
+struct parameter_info {
+  std::string name;
+  dtype type;
+  std::vector<index_t> shape;
+  index_t size;
+};
+
+/// A line for each parameter.
+template <visitable M>
+std::vector<parameter_info> parameters_of(M const& model) {
+  std::vector<parameter_info> out;
+  for_each_parameter(model, [&](std::string const& name, auto const& x) {
+    using T = typename std::remove_cvref_t<decltype(x)>::value_type;
+    out.push_back({name, dtype_of<T>, {x.extents().begin(), x.extents().end()}, x.size()});
+  });
+  return out;
+}
+
+/// A model with storage of its own.
+template <visitable M>
+M copy_of(M const& model) {
+  M out = model;
+  for_each_parameter(out, [](std::string const&, auto& x) { x = x.copy(); });
+  return out;
+}
+
+/// Every parameter from a source of tensors by name, such as a safetensors_file. The model's tensors give the shapes; handles that
+/// shared them keep the old values. `ignore(name)` says which further tensors of the source are no error.
+/// Errors: parameters that the source lacks, tensors that no parameter is for, and what source.load_into says of other shapes.
+template <visitable M, class Source, class Ignore>
+void load_parameters(M& model, Source const& source, Ignore const& ignore) {
+  std::string missing, unexpected;
+  std::vector<std::string> known;
+  auto const note = [](std::string& list, std::string const& name) { list += (list.empty() ? "" : ", ") + name; };
+  for_each_parameter(model, [&](std::string const& name, auto const&) {
+    known.push_back(name);
+    if (!source.contains(name)) note(missing, name);
+  });
+  std::sort(known.begin(), known.end());
+  for (auto const& name : source.names())
+    if (!std::binary_search(known.begin(), known.end(), std::string(name)) && !ignore(name)) note(unexpected, std::string(name));
+  if (!missing.empty() || !unexpected.empty())
+    throw error("load_parameters: ", missing.empty() ? "" : "missing: ", missing,
+                missing.empty() || unexpected.empty() ? "" : "; ", unexpected.empty() ? "" : "unexpected: ", unexpected);
+  for_each_parameter(model, [&]<class X>(std::string const& name, X& x) {
+    X fresh(x.context(), x.extents());
+    source.load_into(name, fresh);
+    x = fresh;
+  });
+}
+template <visitable M, class Source>
+void load_parameters(M& model, Source const& source) {
+  load_parameters(model, source, [](auto const&) { return false; });
+}
+
+}  // namespace cog
