@@ -1,0 +1,73 @@
+// An exponential moving average of a model's parameters: what is evaluated and sampled from, while the model itself trains.
+#pragma once
+
+#include <any>
+#include <string>
+#include <unordered_map>
+
+#include <cog/expr/operators.hpp>
+#include <cog/optim/state.hpp>
+
+namespace cog {
+
+/// `ema<cpu> average(model, 0.999); ... optimizer.step(...); average.update(model); ... auto smooth = average.of(model);`
+template <backend B, floating State = float>
+class ema {
+ public:
+  /// Starts at the model as it is.
+  template <class Model>
+  ema(Model& model, double decay) : decay_(decay) {
+    if (!(decay >= 0 && decay < 1)) throw error("ema: decay = ", decay, " does not lie in [0, 1)");
+    for_each_distinct_parameter(model, [&](auto const& name, auto& parameter) {
+      average_.add(name, parameter).assign(cast<State>(parameter));
+    });
+  }
+
+  /// average = decay average + (1 - decay) parameter, in place.
+  template <class Model>
+  void update(Model& model) {
+    for_each_distinct_parameter(model, [&](auto const& name, auto& parameter) {
+      auto const average = average_.of(name, parameter);
+      average.assign(average * decay_ + cast<State>(parameter) * (1 - decay_));
+    });
+  }
+
+  /// A model whose parameters are the averages. It shares nothing with `model`, which gives everything else.
+  template <class Model>
+  Model of(Model const& model) const {
+    Model out = model;
+    std::unordered_map<void const*, std::any> made;  // tied weights stay tied
+    for_each_parameter(out, [&](auto const& name, auto& parameter) {
+      using tensor_type = std::remove_cvref_t<decltype(parameter)>;
+      if constexpr (floating<typename tensor_type::value_type>) {
+        auto& mine = made[parameter.data()];
+        if (!mine.has_value()) mine = smooth(average_.of(name, parameter), parameter);
+        auto const* same = std::any_cast<tensor_type>(&mine);
+        if (!same || same->extents() != parameter.extents())
+          throw error("ema: parameter '", std::string(name), "' shares its elements with one of another shape or dtype");
+        parameter = *same;
+      }
+    });
+    return out;
+  }
+
+  double decay() const noexcept { return decay_; }
+  std::size_t bytes() const { return average_.bytes(); }
+
+  /// The averages under the parameters' names: a file of them is a file of the model.
+  template <class F>
+  void visit(F&& f) { average_.visit(f); }
+
+ private:
+  /// The average in the parameter's dtype, in storage of its own.
+  template <class Average, class Parameter>
+  static Parameter smooth(Average const& average, Parameter const&) {
+    if constexpr (std::same_as<Average, Parameter>) return average.copy();
+    else return cast<typename Parameter::value_type>(average);
+  }
+
+  double decay_;
+  parameter_state<B, State> average_;
+};
+
+}  // namespace cog

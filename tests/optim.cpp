@@ -1,0 +1,254 @@
+// Optimisers against their formulas in double, over many steps; tied weights, clipping, accumulation, averages.
+#include <catch2/catch.hpp>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <cog/cog.hpp>
+#include <cog/optim/accumulate.hpp>
+#include <cog/optim/adamw.hpp>
+#include <cog/optim/clip.hpp>
+#include <cog/optim/ema.hpp>
+#include <cog/optim/learning_rate.hpp>
+
+using cog::index_t;
+
+namespace {
+
+cog::cpu::context const ctx{{.threads = 2}};
+
+/// Parameters of several ranks; a transposed one, and a second name for the same elements.
+template <class T>
+struct parts {
+  cog::tensor<T, 2, cog::cpu> matrix = cog::randn<T>(ctx, {33, 17}, 1, 0);
+  cog::tensor<T, 1, cog::cpu> bias = cog::randn<T>(ctx, {19}, 1, 1);
+  cog::tensor<T, 4, cog::cpu> filters = cog::randn<T>(ctx, {3, 2, 5, 5}, 1, 2);
+  cog::tensor<T, 2, cog::cpu> turned = transposed(cog::randn<T>(ctx, {6, 7}, 1, 3));
+  cog::tensor<T, 2, cog::cpu> tied = matrix;
+  void visit(auto&& f) {
+    f("matrix", matrix);
+    f("bias", bias);
+    f("filters", filters);
+    f("turned", turned);
+    f("tied", tied);
+  }
+};
+
+/// Gradients by number: a made-up function of the parameter and the step, the same for the oracle.
+struct made_up {
+  std::uint64_t step;
+  double size = 1;
+  template <class T, int R>
+  auto operator()(cog::tensor<T, R, cog::cpu> const& p) const {
+    return cog::tensor(cog::randn<T>(ctx, p.extents(), 77, step * 10 + R) * T(static_cast<float>(size)));
+  }
+};
+
+template <class T, int R>
+std::vector<double> values(cog::tensor<T, R, cog::cpu> const& x) {
+  std::vector<double> out;
+  for (T v : x.to_vector()) out.push_back(static_cast<double>(v));
+  return out;
+}
+template <class M>
+std::map<std::string, std::vector<double>> all_values(M& model) {
+  std::map<std::string, std::vector<double>> out;
+  cog::for_each_parameter(model, [&](std::string const& name, auto& x) { out[name] = values(x); });
+  return out;
+}
+
+/// The textbook AdamW on one vector.
+struct oracle {
+  std::vector<double> p, m, v;
+  int t = 0;
+  explicit oracle(std::vector<double> start) : p(std::move(start)), m(p.size()), v(p.size()) {}
+  void step(std::vector<double> const& g, double rate, cog::adamw_options const& o, bool decays) {
+    ++t;
+    for (std::size_t i = 0; i < p.size(); ++i) {
+      m[i] = o.beta1 * m[i] + (1 - o.beta1) * g[i];
+      v[i] = o.beta2 * v[i] + (1 - o.beta2) * g[i] * g[i];
+      double const m_hat = m[i] / (1 - std::pow(o.beta1, t));
+      double const v_hat = v[i] / (1 - std::pow(o.beta2, t));
+      if (decays) p[i] -= rate * o.weight_decay * p[i];
+      p[i] -= rate * m_hat / (std::sqrt(v_hat) + o.epsilon);
+    }
+  }
+};
+
+template <class T, class State>
+void follows_the_formula(double tolerance) {
+  parts<T> model;
+  cog::adamw_options const options{.beta1 = 0.9, .beta2 = 0.99, .weight_decay = 0.1};
+  cog::adamw<cog::cpu, State> optimizer(model, options);
+  cog::learning_rate const rate{.peak = 1e-2, .floor = 1e-3, .warmup = 10, .steps = 200};
+  std::map<std::string, oracle> expected;
+  for (auto const& [name, x] : all_values(model)) expected.emplace(name, oracle(x));
+  for (index_t step = 0; step < 200; ++step) {
+    made_up const g{static_cast<std::uint64_t>(step)};
+    cog::for_each_parameter(model, [&](std::string const& name, auto& x) {
+      expected.at(name).step(values(g(x)), rate(step), options, name != "bias");
+    });
+    optimizer.step(model, g, rate(step));
+  }
+  CHECK(optimizer.steps() == 200);
+  CHECK(model.tied.data() == model.matrix.data());
+  for (auto const& [name, x] : all_values(model)) {
+    double worst = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) worst = std::max(worst, std::abs(x[i] - expected.at(name).p[i]));
+    INFO(name);
+    CHECK(worst < tolerance);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("learning rates: constant, warm-up, cosine, floor") {
+  cog::learning_rate const constant{3e-4};
+  CHECK(constant(0) == 3e-4);
+  CHECK(constant(1'000'000) == 3e-4);
+
+  cog::learning_rate const rate{.peak = 1e-3, .floor = 1e-4, .warmup = 100, .steps = 2000};
+  CHECK(rate(0) == Approx(1e-3 / 101));
+  CHECK(rate(99) == Approx(1e-3 * 100 / 101));
+  CHECK(rate(100) == Approx(1e-3));
+  CHECK(rate(1050) == Approx(5.5e-4));
+  CHECK(rate(2000) == Approx(1e-4));
+  CHECK(rate(5000) == Approx(1e-4));
+  for (index_t step = 100; step < 2000; ++step) CHECK(rate(step + 1) < rate(step));
+
+  CHECK_THROWS_WITH((cog::learning_rate{.peak = 1e-4, .floor = 1e-3})(0), Catch::Contains("floor"));
+  CHECK_THROWS_AS((cog::learning_rate{.peak = -1})(0), cog::error);
+  CHECK_THROWS_WITH((cog::learning_rate{.peak = 1, .warmup = 10, .steps = 5})(0), Catch::Contains("10 steps of warm-up"));
+}
+
+TEST_CASE("AdamW follows its formula over 200 steps") {
+  follows_the_formula<float, float>(2e-5);
+  follows_the_formula<double, double>(1e-12);
+}
+
+TEST_CASE("AdamW of bf16 parameters keeps its moments in float") {
+  parts<cog::bf16> model;
+  cog::adamw<cog::cpu> optimizer(model);
+  optimizer.step(model, made_up{1}, 1e-2);
+  cog::for_each_parameter(optimizer, [](std::string const& name, auto& x) {
+    using T = typename std::remove_cvref_t<decltype(x)>::value_type;
+    if (name != "steps") CHECK(std::same_as<T, float>);
+  });
+}
+
+TEST_CASE("AdamW names what is wrong") {
+  parts<float> model;
+  CHECK_THROWS_WITH((cog::adamw<cog::cpu>(model, {.beta1 = 1})), Catch::Contains("beta1 = 1"));
+  CHECK_THROWS_WITH((cog::adamw<cog::cpu>(model, {.weight_decay = -1})), Catch::Contains("weight_decay"));
+
+  cog::adamw<cog::cpu> optimizer(model);
+  auto const wrong = [](auto const& p) { return cog::zeros<float>(ctx, std::array<index_t, std::remove_cvref_t<decltype(p)>::rank>{}); };
+  CHECK_THROWS_WITH(optimizer.step(model, wrong, 1e-3), Catch::Contains("'matrix' has shape [33, 17], its gradient [0, 0]"));
+  model.bias = cog::zeros<float>(ctx, {20});
+  CHECK_THROWS_WITH(optimizer.step(model, made_up{1}, 1e-3), Catch::Contains("'bias' has shape [20], its state has [19]"));
+}
+
+TEST_CASE("what decays can be chosen by name") {
+  parts<float> model;
+  cog::adamw<cog::cpu> optimizer(model, {.weight_decay = 0.5, .decays = [](std::string_view name, int) { return name == "bias"; }});
+  auto const zero = [](auto const& p) { return zeros_like(p); };
+  auto const before = all_values(model);
+  optimizer.step(model, zero, 0.1);
+  auto const after = all_values(model);
+  CHECK(after.at("matrix") == before.at("matrix"));
+  for (std::size_t i = 0; i < after.at("bias").size(); ++i) CHECK(after.at("bias")[i] == Approx(0.95 * before.at("bias")[i]));
+}
+
+TEST_CASE("the state of AdamW is a module: copied over, another optimiser goes on bit for bit") {
+  parts<float> a;
+  cog::adamw<cog::cpu> first(a);
+  for (std::uint64_t s = 0; s < 5; ++s) first.step(a, made_up{s}, 1e-2);
+
+  parts<float> b;
+  cog::adamw<cog::cpu> second(b);
+  auto const copy = [](auto& from, auto& to) {
+    std::map<std::string, std::any> kept;
+    cog::for_each_parameter(from, [&](std::string const& name, auto& x) { kept[name] = x.copy(); });
+    cog::for_each_parameter(to, [&]<class X>(std::string const& name, X& x) { x = std::any_cast<X>(kept.at(name)); });
+  };
+  copy(a, b);
+  copy(first, second);
+  CHECK(second.steps() == 5);
+  b.tied = b.matrix;
+  for (std::uint64_t s = 5; s < 10; ++s) {
+    first.step(a, made_up{s}, 1e-2);
+    second.step(b, made_up{s}, 1e-2);
+  }
+  CHECK(all_values(a) == all_values(b));
+}
+
+TEST_CASE("clipping by the global norm") {
+  parts<float> model;
+  made_up const g{3, 10};
+  double squares = 0;
+  cog::for_each_distinct_parameter(model, [&](auto const&, auto& p) {
+    for (double x : values(g(p))) squares += x * x;
+  });
+  auto const clipped = cog::clip_norm(model, g, 1.0);
+  CHECK(clipped.norm == Approx(std::sqrt(squares)).epsilon(1e-5));
+  CHECK(cog::global_norm(model, clipped) == Approx(1.0).epsilon(1e-5));
+  CHECK(cog::clip_norm(model, g, 1e6).scale == 1.0);
+
+  // The factor is part of the optimiser's kernel, and of nothing else.
+  parts<float> scaled;
+  cog::adamw<cog::cpu> one(model), other(scaled);
+  one.step(model, clipped, 1e-2);
+  other.step(scaled, [&](auto const& p) { return cog::tensor(g(p) * static_cast<float>(clipped.scale)); }, 1e-2);
+  CHECK(all_values(model) == all_values(scaled));
+
+  auto const broken = [](auto const& p) {
+    auto out = cog::ones<float>(ctx, p.extents());
+    if constexpr (std::remove_cvref_t<decltype(p)>::rank == 1) out(2) = std::numeric_limits<float>::quiet_NaN();
+    return out;
+  };
+  CHECK_THROWS_WITH(cog::clip_norm(model, broken, 1.0), Catch::Contains("'bias' is not finite"));
+}
+
+TEST_CASE("the mean over small batches") {
+  parts<float> model;
+  cog::gradient_mean<cog::cpu> mean;
+  CHECK_THROWS_AS(mean(model.bias), cog::error);
+  for (int round = 0; round < 2; ++round) {
+    mean.clear();
+    for (std::uint64_t s = 0; s < 4; ++s) mean.add(model, made_up{s});
+    CHECK(mean.count() == 4);
+    cog::for_each_distinct_parameter(model, [&](auto const&, auto& p) {
+      std::vector<double> expected(static_cast<std::size_t>(p.size()));
+      for (std::uint64_t s = 0; s < 4; ++s) {
+        auto const g = values(made_up{s}(p));
+        for (std::size_t i = 0; i < g.size(); ++i) expected[i] += g[i] / 4;
+      }
+      auto const got = values(cog::tensor(mean(p)));
+      for (std::size_t i = 0; i < got.size(); ++i) REQUIRE(got[i] == Approx(expected[i]).margin(1e-6));
+    });
+  }
+}
+
+TEST_CASE("a moving average of the parameters") {
+  parts<float> model;
+  cog::ema<cog::cpu> average(model, 0.9);
+  auto expected = all_values(model);
+  for (std::uint64_t s = 0; s < 50; ++s) {
+    cog::for_each_distinct_parameter(model, [&](auto const&, auto& p) { p.assign(p + made_up{s}(p)); });
+    average.update(model);
+    for (auto const& [name, x] : all_values(model))
+      for (std::size_t i = 0; i < x.size(); ++i) expected[name][i] = 0.9 * expected[name][i] + 0.1 * x[i];
+  }
+  auto smooth = average.of(model);
+  CHECK(smooth.tied.data() == smooth.matrix.data());
+  CHECK(smooth.matrix.data() != model.matrix.data());
+  for (auto const& [name, x] : all_values(smooth)) {
+    INFO(name);
+    for (std::size_t i = 0; i < x.size(); ++i) REQUIRE(x[i] == Approx(expected[name][i]).margin(1e-5));
+  }
+  CHECK_THROWS_WITH((cog::ema<cog::cpu>(model, 1.0)), Catch::Contains("decay"));
+}
