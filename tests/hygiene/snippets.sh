@@ -17,7 +17,7 @@ if grep -q 'int main(' "$source"; then
 else
   out=$("$cxx" -std=c++20 -fsyntax-only -Wall -Wextra -Werror -I "$root/include" -isystem "$eigen" "$source" 2>&1) && exit 0
 fi
-printf '== the block of PAGE_LINE %s fails\n%s\n' "$(basename "$source" .cpp)" "$out"
+printf '== the block at %s (page, line) fails\n%s\n' "$(basename "$source" .cpp)" "$out"
 exit 1
 CHECK
 export cxx root eigen work
