@@ -236,10 +236,9 @@ void run_reverse(Leaves const& leaves, G const& g) {
 }  // namespace detail
 
 /// One forward kernel; one recorded step, whose derivative is one kernel (and one reduction for each leaf that was broadcast).
-template <class Op, class... C>
-  requires(mapped<Op, C...>::is_recorded)
-auto evaluate(mapped<Op, C...> const& e) {
-  using node = mapped<Op, C...>;
+template <class node>
+  requires(detail::is_element_wise<node> && node::is_recorded)
+auto evaluate(node const& e) {
   using tree = typename detail::tree_of<node, 0>::type;
   using T = typename node::value_type;
   using B = typename node::backend_type;

@@ -129,67 +129,67 @@ output<T, static_cast<int>(N)> output_of(T* data, std::array<index_t, N> const& 
 /// In place of an output that nobody wants.
 struct no_output {};
 
-/// out[...] = e, where out has e's extents.
-template <class E, class T, int R, class B>
-void run_element_wise(E const& e, tensor<T, R, B> const& out) {
-  auto const ls = leaves_of(e);
-  using tree = typename tree_of<E, 0>::type;
-  B::for_each(out.context(), out.extents(), forward<tree>{}, lower_all(ls, out.extents()),
+/// out[...] = the expression of this tree over these leaves.
+template <class Tree, class Leaves, class T, int R, class B>
+void run_element_wise(Leaves const& ls, tensor<T, R, B> const& out) {
+  B::for_each(out.context(), out.extents(), forward<Tree>{}, lower_all(ls, out.extents()),
               make_pack(output_of(const_cast<T*>(out.data()), out.strides())));
 }
 
-/// How many leaves share a storage, and whether each of them reads exactly the elements of `out` in the same order.
+/// How many leaves share the storage of `out`, and whether each of them reads exactly the elements of `out` in the same order.
 struct sharing {
   long count = 0;
   bool same_elements = true;
 };
-template <class Out, class Leaf>
-void note_sharing(Out const& out, Leaf const& leaf, sharing& found) {
-  if constexpr (requires { leaf.storage_handle(); }) {
-    if (leaf.storage_handle() == out.storage_handle()) {
+template <class Out, class... Leaf>
+sharing find_sharing(Out const& out, std::tuple<Leaf...> const& ls) {
+  sharing found;
+  auto const note = [&]<class L>(L const& leaf) {
+    if constexpr (requires { leaf.storage_handle(); }) {
+      if (!(leaf.storage_handle() == out.storage_handle())) return;
       ++found.count;
-      if constexpr (Leaf::rank == Out::rank && std::same_as<typename Leaf::value_type, typename Out::value_type>)
+      if constexpr (std::same_as<L, Out>)
         found.same_elements = found.same_elements && leaf.data() == out.data() && leaf.extents() == out.extents() &&
                               leaf.strides() == out.strides();
       else
         found.same_elements = false;
     }
-  }
-}
-template <class Out, class Leaf>
-void find_sharing(Out const& out, Leaf const& leaf, sharing& found) { note_sharing(out, leaf, found); }
-template <class Out, class Op, class... C>
-void find_sharing(Out const& out, mapped<Op, C...> const& node, sharing& found) {
-  std::apply([&](auto const&... child) { (find_sharing(out, child, found), ...); }, node.children);
+  };
+  std::apply([&](auto const&... leaf) { (note(leaf), ...); }, ls);
+  return found;
 }
 
 template <class E>
 inline constexpr bool is_mapped = false;
 template <class Op, class... C>
 inline constexpr bool is_mapped<mapped<Op, C...>> = true;
+/// Nodes that lower to one element-wise kernel: mapped, fused.
+template <class E>
+inline constexpr bool is_element_wise = is_mapped<E>;
 
 /// Expressions that are a product with its epilogue (expr/contract.hpp).
 template <class E>
 struct product_form : std::false_type {};
 
-template <class Op, class... C>
-auto evaluate_element_wise(mapped<Op, C...> const& e) {
-  using node = mapped<Op, C...>;
-  auto const ls = leaves_of(e);
-  auto const& ctx = std::apply([](auto const&... leaf) -> auto const& { return detail::context_of(leaf...); }, ls);
-  tensor<typename node::value_type, node::rank, typename node::backend_type> out(ctx, e.extents());
-  using tree = typename detail::tree_of<node, 0>::type;
-  node::backend_type::for_each(ctx, out.extents(), forward<tree>{}, detail::lower_all(ls, out.extents()),
-                               make_pack(detail::output_of(out.data(), out.strides())));
+/// A fresh tensor: one kernel.
+template <class E, class Leaves>
+auto evaluate_leaves(E const& e, Leaves const& ls) {
+  auto const& ctx = std::apply([](auto const&... leaf) -> auto const& { return context_of(leaf...); }, ls);
+  tensor<typename E::value_type, E::rank, typename E::backend_type> out(ctx, e.extents());
+  run_element_wise<typename tree_of<E, 0>::type>(ls, out);
   return out;
+}
+template <class E>
+auto evaluate_element_wise(E const& e) {
+  return evaluate_leaves(e, leaves_of(e));
 }
 
 }  // namespace detail
 
 /// The tensor of a plain element-wise expression: one kernel.
-template <class Op, class... C>
-  requires(!mapped<Op, C...>::is_recorded && !detail::product_form<mapped<Op, C...>>::value)
-auto evaluate(mapped<Op, C...> const& e) {
+template <class E>
+  requires(detail::is_element_wise<E> && !E::is_recorded && !detail::product_form<E>::value)
+auto evaluate(E const& e) {
   return detail::evaluate_element_wise(e);
 }
 
@@ -209,17 +209,19 @@ decltype(auto) eval(E const& e) {
 /// same elements in the same order: then nobody can tell.
 template <class T, int R, class B, class E>
 void evaluate_into(tensor<T, R, B>& target, E const& e) {
-  if constexpr (detail::is_mapped<E> && !detail::product_form<E>::value) {
+  if constexpr (detail::is_element_wise<E> && !detail::product_form<E>::value) {
+    auto const ls = leaves_of(e);
     if (target.has_storage() && target.is_contiguous() && target.extents() == e.extents()) {
-      detail::sharing found;
-      detail::find_sharing(target, e, found);
-      if (found.same_elements && target.storage_handle().owners() == 1 + found.count) {
-        detail::run_element_wise(e, target);
+      auto const found = detail::find_sharing(target, ls);
+      if (found.same_elements && target.storage_handle().owners() == 1 + 2 * found.count) {  // in e, and in ls
+        detail::run_element_wise<typename detail::tree_of<E, 0>::type>(ls, target);
         return;
       }
     }
+    target = detail::evaluate_leaves(e, ls);
+  } else {
+    target = evaluate(e);
   }
-  target = evaluate(e);
 }
 
 /// target[...] = e in place, broadcasting e; as if e had been evaluated before the first write.
@@ -230,24 +232,20 @@ void write_through(tensor<T, R, B> const& target, E const& e) {
   } else {
     static_assert(std::same_as<typename E::value_type, T>, "cog: assign of another dtype; write cast<>");
     static_assert(E::rank <= R, "cog: assign of a higher rank");
-    if constexpr (requires { e.extents(); }) {
-      if (broadcast("assign", e.extents(), target.extents()) != target.extents())
-        throw error("assign: ", e.extents(), " does not broadcast to ", target.extents());
-    }
-    if constexpr (detail::is_mapped<E> || detail::is_tensor<E> || !expression<E>) {
-      detail::sharing found;
-      detail::find_sharing(target, e, found);
-      if (found.count == 0 || found.same_elements) detail::run_element_wise(e, target);
-      else if constexpr (detail::is_tensor<E>) {
-        // Overlapping views of one storage: through a temporary.
-        E temporary(e.context(), e.extents());
-        detail::run_element_wise(e, temporary);
-        detail::run_element_wise(temporary, target);
-      } else if constexpr (expression<E>) {
-        detail::run_element_wise(evaluate(e), target);
-      }
-    } else {
-      write_through(target, evaluate(e));
+    if (broadcast("assign", e.extents(), target.extents()) != target.extents())
+      throw error("assign: ", e.extents(), " does not broadcast to ", target.extents());
+    auto const ls = [&] {
+      if constexpr (detail::is_element_wise<E> || detail::is_tensor<E> || !expression<E>) return leaves_of(e);
+      else return std::tuple(evaluate(e));
+    }();
+    using tree = std::conditional_t<detail::is_element_wise<E>, typename detail::tree_of<E, 0>::type, arg<0, T>>;
+    auto const found = detail::find_sharing(target, ls);
+    if (found.count == 0 || found.same_elements) {
+      detail::run_element_wise<tree>(ls, target);
+    } else {  // overlapping views of one storage: through a temporary
+      tensor<T, E::rank, B> const whole(target.context(), e.extents());
+      detail::run_element_wise<tree>(ls, whole);
+      detail::run_element_wise<arg<0, T>>(std::tuple(whole), target);
     }
   }
 }
