@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -107,27 +108,61 @@ index_t read_elements(stored_type from, bool swapped, std::byte const* source, i
 }
 
 /// Calls `f(offset, step, n)` for each innermost row of a strided block, in row-major order of its shape.
-template <std::size_t Rank, class F>
-void for_each_row(std::array<index_t, Rank> const& shape, std::array<index_t, Rank> const& strides, F&& f) {
-  if (size_of(shape) == 0) return;
-  if constexpr (Rank == 0) {
-    f(index_t{0}, index_t{1}, index_t{1});
-  } else {
-    std::array<index_t, Rank> at{};
-    index_t offset = 0;
+template <class F>
+void for_each_row(std::span<index_t const> shape, std::span<index_t const> strides, F&& f) {
+  if (std::ranges::find(shape, 0) != shape.end()) return;
+  if (shape.empty()) return f(index_t{0}, index_t{1}, index_t{1});
+  std::vector<index_t> at(shape.size());
+  index_t offset = 0;
+  for (;;) {
+    f(offset, strides.back(), shape.back());
+    std::size_t axis = shape.size() - 1;
     for (;;) {
-      f(offset, strides[Rank - 1], shape[Rank - 1]);
-      std::size_t axis = Rank - 1;
-      for (;;) {
-        if (axis == 0) return;
-        --axis;
-        offset += strides[axis];
-        if (++at[axis] < shape[axis]) break;
-        offset -= strides[axis] * shape[axis];
-        at[axis] = 0;
-      }
+      if (axis == 0) return;
+      --axis;
+      offset += strides[axis];
+      if (++at[axis] < shape[axis]) break;
+      offset -= strides[axis] * shape[axis];
+      at[axis] = 0;
     }
   }
+}
+
+/// Gives strided elements to `sink` in row-major order, a small block at a time.
+template <class T, class Sink>
+void gather_elements(T const* data, std::span<index_t const> shape, std::span<index_t const> strides, Sink&& sink) {
+  std::array<std::byte, 1 << 14> block;
+  std::size_t used = 0;
+  for_each_row(shape, strides, [&](index_t offset, index_t step, index_t n) {
+    for (index_t i = 0; i < n; ++i) {
+      std::memcpy(block.data() + used, data + offset + i * step, sizeof(T));
+      used += sizeof(T);
+      if (used < block.size()) continue;
+      sink(std::span<std::byte const>(block));
+      used = 0;
+    }
+  });
+  if (used > 0) sink(std::span<std::byte const>(block).first(used));
+}
+
+/// Writes row-major elements to strided places. As `read_elements`.
+template <class T>
+index_t scatter_elements(T* data, std::span<index_t const> shape, std::span<index_t const> strides, stored_type from,
+                         bool swapped, std::byte const* source) {
+  std::array<T, 1 << 10> block;
+  index_t done = 0;
+  index_t bad = -1;
+  for_each_row(shape, strides, [&](index_t offset, index_t step, index_t n) {
+    for (index_t begin = 0; begin < n && bad < 0;) {
+      index_t const count = std::min<index_t>(n - begin, block.size());
+      bad = read_elements(from, swapped, source + static_cast<std::size_t>(done) * from.bytes, count, block.data());
+      if (bad >= 0) bad += done;
+      for (index_t i = 0; i < count && bad < 0; ++i) data[offset + (begin + i) * step] = block[static_cast<std::size_t>(i)];
+      begin += count;
+      done += count;
+    }
+  });
+  return bad;
 }
 
 /// Calls `sink(std::span<std::byte const>)` with the elements of a tensor in row-major order, in blocks.
@@ -143,18 +178,7 @@ void stream_elements(tensor<T, Rank, B> const& t, Sink&& sink) {
   } else if (t.is_contiguous()) {
     sink(std::as_bytes(std::span(t.data(), static_cast<std::size_t>(t.size()))));
   } else {
-    std::vector<std::byte> block;
-    block.reserve(std::size_t{1} << 16);
-    for_each_row(t.extents(), t.strides(), [&](index_t offset, index_t step, index_t n) {
-      for (index_t i = 0; i < n; ++i) {
-        auto const* element = reinterpret_cast<std::byte const*>(t.data() + offset + i * step);
-        block.insert(block.end(), element, element + sizeof(T));
-        if (block.size() + sizeof(T) <= block.capacity()) continue;
-        sink(std::span<std::byte const>(block));
-        block.clear();
-      }
-    });
-    sink(std::span<std::byte const>(block));
+    gather_elements(t.data(), t.extents(), t.strides(), sink);
   }
 }
 
@@ -163,25 +187,17 @@ template <class T, int Rank, class B>
 index_t fill_elements(tensor<T, Rank, B>& t, stored_type from, bool swapped, std::byte const* source) {
   if (t.size() == 0) return -1;
   if constexpr (!B::host_accessible) {
-    std::vector<std::byte> host(static_cast<std::size_t>(t.size()) * sizeof(T));
-    index_t const bad = read_elements(from, swapped, source, t.size(), reinterpret_cast<T*>(host.data()));
+    auto const host = std::make_unique_for_overwrite<T[]>(static_cast<std::size_t>(t.size()));
+    index_t const bad = read_elements(from, swapped, source, t.size(), host.get());
     if (bad >= 0) return bad;
     tensor<T, Rank, B> packed = t.is_contiguous() ? t : tensor<T, Rank, B>(t.context(), t.extents());
-    B::copy_from_host(t.context(), packed.data(), host.data(), host.size());
+    B::copy_from_host(t.context(), packed.data(), host.get(), static_cast<std::size_t>(t.size()) * sizeof(T));
     if (!t.is_contiguous()) t.assign(packed);
     return -1;
   } else if (t.is_contiguous()) {
     return read_elements(from, swapped, source, t.size(), t.data());
   } else {
-    index_t done = 0;
-    index_t bad = -1;
-    for_each_row(t.extents(), t.strides(), [&](index_t offset, index_t step, index_t n) {
-      for (index_t i = 0; i < n && bad < 0; ++i, ++done)
-        if (read_elements(from, swapped, source + static_cast<std::size_t>(done) * from.bytes, 1,
-                          t.data() + offset + i * step) >= 0)
-          bad = done;
-    });
-    return bad;
+    return scatter_elements(t.data(), t.extents(), t.strides(), from, swapped, source);
   }
 }
 

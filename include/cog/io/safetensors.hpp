@@ -17,12 +17,11 @@
 #include <utility>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 #include <cog/core/error.hpp>
 #include <cog/core/tensor.hpp>
 #include <cog/io/elements.hpp>
 #include <cog/io/file.hpp>
+#include <cog/io/json.hpp>
 #include <cog/io/safetensors_header.hpp>
 #include <cog/io/utf8.hpp>
 

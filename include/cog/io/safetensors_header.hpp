@@ -14,14 +14,12 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 #include <cog/core/error.hpp>
 #include <cog/io/elements.hpp>
+#include <cog/io/json.hpp>
 
 namespace cog {
 
@@ -100,7 +98,7 @@ class safetensors_header {
   void parse(std::string_view text) {
     if (!text.starts_with('{')) throw error("bad header: it does not begin with '{'");
     try {
-      json const root = parse_unique(text);
+      json const root = parse_header(text);
       for (auto const& [name, entry] : root.items()) {
         if (name == "__metadata__") read_metadata(entry);
         else tensors.push_back(read_tensor(name, entry));
@@ -112,16 +110,12 @@ class safetensors_header {
     for (std::size_t i = 0; i < tensors.size(); ++i) by_name_.emplace(tensors[i].name, i);
   }
 
-  /// JSON in which no object has a key twice; the parser by itself would keep the last.
-  static json parse_unique(std::string_view text) {
-    std::vector<std::unordered_set<std::string>> open;
-    return json::parse(text, [&](int, json::parse_event_t event, json& value) {
-      if (event == json::parse_event_t::object_start) open.emplace_back();
-      else if (event == json::parse_event_t::object_end) open.pop_back();
-      else if (event == json::parse_event_t::key && !open.back().insert(value.get<std::string>()).second)
-        throw error("bad header: the name '", value.get<std::string>(), "' occurs twice");
-      return true;
-    });
+  static json parse_header(std::string_view text) {
+    try {
+      return detail::parse_json(text);
+    } catch (error const& e) {
+      throw error("bad header: ", e.what());
+    }
   }
 
   void read_metadata(json const& entry) {

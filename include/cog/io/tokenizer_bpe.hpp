@@ -122,9 +122,9 @@ class byte_bpe {
       auto const [left, right, result] = merges_[rank];
       for (std::int32_t id : {left, right, result})
         if (id < 0 || id >= vocab_size()) throw error("byte_bpe: merge ", rank, " names token ", id, " of ", vocab_size());
-      auto const spelt = [&](std::int32_t id) -> std::string const& { return spellings_[static_cast<std::size_t>(id)]; };
-      if (spelt(left) + spelt(right) != spelt(result))
-        throw error("byte_bpe: merge ", rank, " makes '", spelt(result), "' of '", spelt(left), "' and '", spelt(right), "'");
+      auto const bytes = [&](std::int32_t id) -> std::string const& { return bytes_[static_cast<std::size_t>(id)]; };
+      if (bytes(left) + bytes(right) != bytes(result))
+        throw error("byte_bpe: merge ", rank, " makes '", bytes(result), "' of '", bytes(left), "' and '", bytes(right), "'");
       ranks_.insert_or_assign(pair_key(left, right), ranked{static_cast<std::int32_t>(rank), result});
     }
   }

@@ -55,17 +55,24 @@ inline std::optional<std::string> bytes_of_spelling(std::string_view spelling) {
 
 }  // namespace detail
 
-/// Bytes as tokens. `byte_tokenizer{{"<|endoftext|>"}}` has 257 ids.
+/// Bytes as tokens. `byte_tokenizer({"<|endoftext|>"})` has 257 ids.
 class byte_tokenizer {
  public:
-  /// Special tokens take the ids from 256 on, in this order. Throws when one is empty or given twice.
-  explicit byte_tokenizer(std::vector<std::string> special_tokens = {}) : added_(number(std::move(special_tokens))) {}
-  /// Added tokens with their flags; their ids must be 256, 257, ...
-  explicit byte_tokenizer(std::vector<added_token> tokens) : added_(std::move(tokens)) {
-    for (std::size_t i = 0; i < added_.all().size(); ++i)
-      if (added_.all()[i].id != static_cast<std::int32_t>(256 + i))
-        throw error("byte_tokenizer: added token '", added_.all()[i].text, "' has id ", added_.all()[i].id,
-                    ", expected ", 256 + i);
+  /// Special tokens take the ids from 256 on, in this order. Throws when one is empty, given twice, or one letter of the
+  /// byte alphabet.
+  explicit byte_tokenizer(std::vector<std::string> const& special_tokens) : byte_tokenizer(with_added(number(special_tokens))) {}
+  byte_tokenizer() = default;
+  /// From added tokens with their flags. Throws unless their ids are 256, 257, ...
+  static byte_tokenizer with_added(std::vector<added_token> tokens) {
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+      if (tokens[i].id != static_cast<std::int32_t>(256 + i))
+        throw error("byte_tokenizer: added token '", tokens[i].text, "' has id ", tokens[i].id, ", expected ", 256 + i);
+    for (auto const& token : tokens)
+      if (auto const bytes = detail::bytes_of_spelling(token.text); bytes && bytes->size() == 1)
+        throw error("byte_tokenizer: added token '", token.text, "' is how the vocabulary spells a byte");
+    byte_tokenizer out;
+    out.added_ = added_tokens(std::move(tokens));
+    return out;
   }
 
   index_t vocab_size() const { return 256 + static_cast<index_t>(added_.all().size()); }
@@ -104,9 +111,9 @@ class byte_tokenizer {
   added_tokens const& added() const { return added_; }
 
  private:
-  static std::vector<added_token> number(std::vector<std::string> texts) {
+  static std::vector<added_token> number(std::vector<std::string> const& texts) {
     std::vector<added_token> tokens;
-    for (auto& text : texts) tokens.push_back({std::move(text), static_cast<std::int32_t>(256 + tokens.size())});
+    for (auto const& text : texts) tokens.push_back({text, static_cast<std::int32_t>(256 + tokens.size())});
     return tokens;
   }
   static void append(std::string_view text, std::vector<std::int32_t>& ids) {

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -12,10 +11,8 @@
 #include <variant>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 #include <cog/core/error.hpp>
-#include <cog/io/file.hpp>
+#include <cog/io/json.hpp>
 #include <cog/io/tokenizer_bpe.hpp>
 #include <cog/io/tokenizer_byte.hpp>
 
@@ -59,7 +56,8 @@ class tokenizer_json_reader {
   std::variant<byte_tokenizer, byte_bpe> read() const {
     check_surroundings();
     json const& model = object(member(root_, "model"), "model");
-    if (model.value("type", "BPE") != "BPE") throw error("model is ", model["type"].dump(), ", only \"BPE\" is read");
+    if (json const& type = member(model, "type"); !type.is_null() && type != "BPE")
+      throw error("model is ", type.dump(), ", only \"BPE\" is read");
     for (auto const* key : {"continuing_subword_prefix", "end_of_word_suffix"})
       if (auto const& v = member(model, key); !v.is_null() && v != "") throw error("model.", key, " is not supported");
     if (auto const& v = member(model, "dropout"); !v.is_null() && v != 0.0) throw error("model.dropout is not supported");
@@ -68,7 +66,7 @@ class tokenizer_json_reader {
     auto tokens = read_added();
     auto spellings = read_vocabulary(object(member(model, "vocab"), "model.vocab"));
     auto merges = read_merges(member(model, "merges"), spellings);
-    if (merges.empty() && is_bytes(spellings, tokens)) return byte_tokenizer(std::move(tokens));
+    if (merges.empty() && is_bytes(spellings, tokens)) return byte_tokenizer::with_added(std::move(tokens));
     return byte_bpe(std::move(spellings), std::move(merges), std::move(tokens), flag(model, "ignore_merges", false));
   }
 
@@ -200,7 +198,7 @@ inline std::string to_json(byte_tokenizer const& t) {
 /// Throws on bad JSON and on everything that would make Hugging Face `tokenizers` give other ids.
 inline std::variant<byte_tokenizer, byte_bpe> tokenizer_from_json(std::string_view text, std::string_view name) {
   try {
-    return detail::tokenizer_json_reader(nlohmann::json::parse(text)).read();
+    return detail::tokenizer_json_reader(detail::parse_json(text)).read();
   } catch (nlohmann::json::exception const& e) {
     throw error("tokenizer ", name, ": ", e.what());
   } catch (error const& e) {
