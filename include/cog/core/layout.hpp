@@ -32,16 +32,17 @@ constexpr std::array<index_t, N> row_major(std::array<index_t, N> const& shape) 
   return strides;
 }
 
-/// True when the elements fill one row-major block (axes of extent 1 may have any stride).
+/// True when the elements fill one row-major block (axes of extent 1 may have any stride, and so may all where there are none).
 template <std::size_t N>
 constexpr bool is_row_major(std::array<index_t, N> const& shape, std::array<index_t, N> const& strides) {
   index_t step = 1;
+  bool follows = true;
   for (std::size_t i = N; i-- > 0;) {
     if (shape[i] == 0) return true;
-    if (shape[i] != 1 && strides[i] != step) return false;
+    follows = follows && (shape[i] == 1 || strides[i] == step);
     step *= shape[i];
   }
-  return true;
+  return follows;
 }
 
 /// Counts `axis` from the end when negative; throws when it does not exist.

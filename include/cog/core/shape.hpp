@@ -74,9 +74,8 @@ std::array<index_t, N> resolve_shape(index_t size, std::array<index_t, N> shape)
   index_t known = 1;
   int unknown = -1;
   for (std::size_t i = 0; i < N; ++i) {
-    if (shape[i] >= 0) known *= shape[i];
-    else if (shape[i] == -1 && unknown < 0) unknown = static_cast<int>(i);
-    else throw error("reshape: bad shape ", shape);
+    if (shape[i] == -1 && unknown < 0) unknown = static_cast<int>(i);
+    else if (shape[i] < 0 || __builtin_mul_overflow(known, shape[i], &known)) throw error("reshape: bad shape ", shape);
   }
   if (unknown >= 0 && known > 0 && size % known == 0) {
     shape[static_cast<std::size_t>(unknown)] = size / known;

@@ -3,6 +3,7 @@
 // Views (slice, transpose, reshape ...) are free.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <concepts>
 #include <cstddef>
@@ -173,15 +174,13 @@ class tensor {
 
  private:
   static std::size_t checked_bytes(cog::extents<Rank> const& shape) {
-    index_t n = 1;
+    index_t bytes = sizeof(T);
     for (index_t e : shape) {
       if (e < 0) throw error("tensor: negative extent in ", shape);
-      if (__builtin_mul_overflow(n, e, &n)) throw error("tensor: shape ", shape, " has too many elements");
+      // An extent of 0 excuses no other: strides must not overflow either.
+      if (__builtin_mul_overflow(bytes, std::max<index_t>(e, 1), &bytes)) throw error("tensor: shape ", shape, " has too many elements");
     }
-    index_t bytes = 0;
-    if (__builtin_mul_overflow(n, static_cast<index_t>(sizeof(T)), &bytes))
-      throw error("tensor: shape ", shape, " has too many elements");
-    return static_cast<std::size_t>(bytes);
+    return size_of(shape) == 0 ? 0 : static_cast<std::size_t>(bytes);
   }
 
   index_t offset(cog::extents<Rank> const& at) const {
