@@ -1,0 +1,275 @@
+// Derivatives: of every op in the table (as functors, scalar and SIMD), of every form that runs at once, of products, fusion,
+// attention and views, against central differences in double; and what the tape promises about parameters.
+#include <catch2/catch.hpp>
+
+#include <random>
+#include <thread>
+
+#include <cog/cog.hpp>
+#include <cog/nn/module.hpp>
+
+using namespace cog;
+
+namespace {
+
+template <class Op>
+constexpr int arity() {
+  if constexpr (requires { Op::apply(0.5); }) return 1;
+  else return 2;
+}
+
+/// Ops with a domain and a derivative.
+template <class Op>
+constexpr bool checked = requires { Op::domain; } && Op::differentiable;
+
+template <class Op, class S>
+std::pair<S, std::array<S, 2>> value_and_slopes(S x, S y, S g) {
+  if constexpr (arity<Op>() == 1) {
+    using tree = branch<Op, arg<0, double>>;
+    auto const d = reverse<tree>{}(g, x);
+    return {forward<tree>{}(x), {get<0>(d), S(0.0)}};
+  } else {
+    using tree = branch<Op, arg<0, double>, arg<1, double>>;
+    auto const d = reverse<tree>{}(g, x, y);
+    return {forward<tree>{}(x, y), {get<0>(d), get<1>(d)}};
+  }
+}
+
+template <class Op>
+double value(double x, double y) {
+  return value_and_slopes<Op>(x, y, 1.0).first;
+}
+
+template <class Op>
+void check_op() {
+  INFO(Op::name);
+  std::mt19937 random(7);
+  std::uniform_real_distribution<double> in(Op::domain.low, Op::domain.high);
+  for (int trial = 0; trial < 200; ++trial) {
+    double const x = in(random), y = in(random), g = 1.7;
+    if (arity<Op>() == 2 && std::abs(x - y) < 1e-3) continue;  // a kink of min and max
+    CAPTURE(x, y);
+    auto const [v, d] = value_and_slopes<Op>(x, y, g);
+    double const h = 1e-6;
+    CHECK(d[0] == Approx(g * (value<Op>(x + h, y) - value<Op>(x - h, y)) / (2 * h)).epsilon(1e-7).margin(1e-8));
+    if (arity<Op>() == 2)
+      CHECK(d[1] == Approx(g * (value<Op>(x, y + h) - value<Op>(x, y - h)) / (2 * h)).epsilon(1e-7).margin(1e-8));
+
+    using S = cpu_detail::simd<double>;
+    auto const [vs, ds] = value_and_slopes<Op>(S(x), S(y), S(g));
+    double lanes[3][S::size];
+    vs.store(lanes[0]);
+    ds[0].store(lanes[1]);
+    ds[1].store(lanes[2]);
+    CHECK(lanes[0][S::size - 1] == Approx(v).epsilon(1e-13));
+    CHECK(lanes[1][0] == Approx(d[0]).epsilon(1e-12).margin(1e-15));
+    if (arity<Op>() == 2) CHECK(lanes[2][0] == Approx(d[1]).epsilon(1e-12).margin(1e-15));
+
+    using F = cpu_detail::simd<float>;
+    float const xf = static_cast<float>(x), yf = static_cast<float>(y);
+    auto const [vf, df] = value_and_slopes<Op>(F(xf), F(yf), F(static_cast<float>(g)));
+    auto const [ve, de] = value_and_slopes<Op>(double(xf), double(yf), double(static_cast<float>(g)));
+    float out[2][F::size];
+    vf.store(out[0]);
+    df[0].store(out[1]);
+    CHECK(out[0][0] == Approx(ve).epsilon(2e-6).margin(1e-6));
+    CHECK(out[1][F::size - 1] == Approx(de[0]).epsilon(4e-6).margin(2e-6));
+  }
+}
+
+struct affine {
+  tensor<double, 2, cpu> weight;
+  tensor<double, 1, cpu> bias;
+  void visit(auto&& f) {
+    f("weight", weight);
+    f("bias", bias);
+  }
+  auto operator()(auto const& x) const { return eval(gelu(matmul(x, weight) + bias)); }
+};
+
+cpu::context& here() {
+  static cpu::context ctx;
+  return ctx;
+}
+auto random_matrix(index_t rows, index_t columns, std::uint64_t seed) { return randn<double>(here(), {rows, columns}, seed); }
+
+#define REQUIRE_GRADIENT(...)                  \
+  do {                                         \
+    auto const result = gradcheck(__VA_ARGS__); \
+    INFO(result.message);                      \
+    CHECK(result.ok);                          \
+  } while (false)
+
+}  // namespace
+
+TEST_CASE("every op of the table has the derivative it states, on scalars and on SIMD values") {
+  int count = 0;
+  [&]<class... Op>(std::type_identity<std::tuple<Op...>>) {
+    auto const one = [&]<class O>() {
+      if constexpr (checked<O>) {
+        check_op<O>();
+        ++count;
+      }
+    };
+    (one.template operator()<Op>(), ...);
+  }(std::type_identity<op::all_ops>{});
+  CHECK(count == 25);
+}
+
+TEST_CASE("gradcheck notices a wrong derivative") {
+  auto const x = random_matrix(2, 3, 1);
+  auto const wrong = [](auto const& v) { return sum(v * stop_gradient(v)); };  // half of d(x^2)
+  auto const result = gradcheck(wrong, x);
+  CHECK_FALSE(result.ok);
+  CHECK(result.message.find("argument 0[") != std::string::npos);
+}
+
+TEST_CASE("element-wise expressions: repeated leaves, broadcasting, mixed dtypes, choice") {
+  auto const x = random_matrix(3, 4, 1), y = random_matrix(3, 4, 2);
+  auto const row = randn<double>(here(), {4}, 3);
+  auto const column = random_matrix(3, 1, 4);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(a * a * tanh(a)); }, x);
+  REQUIRE_GRADIENT([&](auto const& a, auto const& b) { return sum(square(a * b + b) / (2 + square(a))); }, x, y);
+  REQUIRE_GRADIENT([&](auto const& a, auto const& r, auto const& c) { return sum(square(a * r + c) * sigmoid(r)); }, x, row, column);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(where(a > 0.1, a * a, -a) * clamp(a, -0.5, 0.9)); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(a * x + maximum(a, y)); }, x);
+  // Through float and back: exact for a linear function.
+  auto const [v, g] = value_and_grad([](auto const& a) { return sum(cast<double>(cast<float>(a) * 3)); }, x);
+  CHECK(max(abs(std::get<0>(g) - 3)).item() == 0);
+}
+
+TEST_CASE("fuse gives the values and the gradients of the expression it names") {
+  auto const x = random_matrix(3, 4, 1);
+  auto const z = randn<double>(here(), {4}, 2);
+  auto const f = [](auto a, auto b) { return tanh(a * b) * a + a * b * 2; };
+  CHECK(max(abs(fuse(f, x, z) - f(x, z))).item() == 0);
+  REQUIRE_GRADIENT([&](auto const& a, auto const& b) { return sum(square(fuse(f, a, b))); }, x, z);
+  auto const lazy = [&] { return fuse(f, random_matrix(3, 4, 5), z); }();  // owns its inputs
+  CHECK(max(abs(lazy - f(random_matrix(3, 4, 5), z))).item() == 0);
+  auto a = x.copy();
+  double const* const before = a.data();
+  a = fuse([](auto u) { return u * u + u; }, a);
+  CHECK(a.data() == before);
+  CHECK(max(abs(a - (x * x + x))).item() == 0);
+}
+
+TEST_CASE("reductions") {
+  auto const x = randn<double>(here(), {3, 4, 2}, 1);
+  auto const w = randn<double>(here(), {3, 1, 2}, 2);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(a * a); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(square(sum(a, 1))); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(square(mean(a, axes<0, 2>{}))); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(square(max(a, -1)) + min(a, 2)); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(logsumexp(a, 1, keep) * w); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(square(variance(a, axes<0, 1>{}))); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return variance(a) * mean(a); }, x);
+}
+
+TEST_CASE("row-wise forms") {
+  auto const x = random_matrix(3, 5, 1), r = random_matrix(3, 5, 2);
+  auto const w = randn<double>(here(), {5}, 3), b = randn<double>(here(), {5}, 4);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(softmax(a * 2) * r); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(log_softmax(a) * r); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(row_logsumexp(a * a)); }, x);
+  REQUIRE_GRADIENT([&](auto const& a, auto const& v, auto const& c) { return sum(layer_norm(a, v, c) * r); }, x, w, b);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(layer_norm(a) * r); }, x);
+  REQUIRE_GRADIENT([&](auto const& a, auto const& v) { return sum(rms_norm(a, v) * r); }, x, w);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(rms_norm(a) * r); }, x);
+}
+
+TEST_CASE("products: every orientation, batches, broadcasting, epilogues") {
+  auto const a = randn<double>(here(), {2, 3, 4}, 1);
+  auto const b = randn<double>(here(), {2, 4, 5}, 2);
+  auto const w = random_matrix(4, 5, 3);
+  auto const bias = randn<double>(here(), {5}, 4);
+  REQUIRE_GRADIENT([](auto const& x, auto const& y) { return sum(square(matmul(x, y))); }, a, b);
+  REQUIRE_GRADIENT([](auto const& x, auto const& y, auto const& c) { return sum(silu(matmul(x, y) + c)); }, a, w, bias);
+  REQUIRE_GRADIENT([](auto const& x) { return sum(square(matmul(x, transposed(x)))); }, a);
+  REQUIRE_GRADIENT([](auto const& x, auto const& y) { return sum(square(matmul(transposed(y), transposed(x)))); }, a, w);
+  auto const single = randn<double>(here(), {1, 3, 4}, 5);
+  REQUIRE_GRADIENT([](auto const& x, auto const& y) { return sum(square(matmul(x, y) * 2)); }, single, b);
+}
+
+TEST_CASE("views, indexed access and joins") {
+  auto const x = randn<double>(here(), {3, 4}, 1), r = random_matrix(4, 3, 2);
+  auto const ids = from<std::int64_t>(here(), {2, 0, 2});
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(reshape(a, {4, 3}) * r + transposed(a) * permuted(a, {1, 0})); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(square(slice(a, 1, 1, 4, 2)) * slice(a, 1, 0, 2)); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(select(a, 0, 1) * select(a, 0, -1)); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(square(expand(unsqueeze(a, 1), std::array<index_t, 3>{3, 2, 4})) * 3); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(square(concatenate(0, a, slice(a, 0, 0, 1) * 2))); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(square(cumulative_sum(a, 0)) * cumulative_sum(a, 1)); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(square(take(a, ids))); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(square(take_along(a, ids))); }, x);
+}
+
+TEST_CASE("checkpoint: the same gradient, without what lies between") {
+  auto const x = random_matrix(3, 4, 1);
+  affine model{random_matrix(4, 4, 2), randn<double>(here(), {4}, 3)};
+  auto const plain = value_and_grad(model, [&](auto& m) { return sum(square(m(m.record(x)))); });
+  auto const saved = value_and_grad(model, [&](auto& m) {
+    return sum(square(checkpoint([&](auto const& v) { return (*m)(v); }, m.record(x))));
+  });
+  CHECK(plain.value.item() == saved.value.item());
+  CHECK(max(abs(plain.gradients(model.weight) - saved.gradients(model.weight))).item() == 0);
+  CHECK(max(abs(plain.gradients(model.bias) - saved.gradients(model.bias))).item() == 0);
+  REQUIRE_GRADIENT([](auto const& a) { return sum(checkpoint([](auto const& v) { return tanh(v) * v; }, a) * a); }, x);
+}
+
+TEST_CASE("models: gradients of parameters, of views of them, of tied and of unused ones") {
+  auto const x = random_matrix(3, 4, 1);
+  affine model{random_matrix(4, 4, 2), randn<double>(here(), {4}, 3)};
+  REQUIRE_GRADIENT(model, [&](auto& m) { return sum(square(m(x))); });
+  // A parameter used whole, transposed and sliced.
+  REQUIRE_GRADIENT(model, [&](auto& m) {
+    auto const v = m.record(x);
+    return sum(square(matmul(v, transposed(m->weight)))) + sum(matmul(v, m->weight) * slice(m->weight, 0, 0, 3)) +
+           sum(v * select(m->weight, 1, 2));
+  });
+  auto const [loss, gradients] = value_and_grad(model, [&](auto& m) { return sum(matmul(m.record(x), m->weight)); });
+  CHECK(max(abs(gradients(model.bias))).item() == 0);
+  CHECK_THROWS_WITH(gradients(x), Catch::Contains("[3, 4] is not a parameter"));
+}
+
+TEST_CASE("a parameter cannot slip into an operation that is not recorded") {
+  auto const x = random_matrix(3, 4, 1);
+  affine model{random_matrix(4, 4, 2), randn<double>(here(), {4}, 3)};
+  auto const lost = [&](auto& m) { return sum(m(x)) + sum(m->weight * m->weight); };
+  CHECK_THROWS_WITH(value_and_grad(model, lost), Catch::Contains("[4, 4]") && Catch::Contains("not recorded"));
+  CHECK_THROWS_WITH(value_and_grad(model, [&](auto& m) { return sum(m(x)) + sum(evaluate(matmul(m->weight, m->weight))); }),
+                    Catch::Contains("not recorded"));
+  auto const meant = value_and_grad(model, [&](auto& m) {
+    pause_recording const paused;
+    auto const penalty = sum(m->weight * m->weight);
+    return sum(m(x)) + penalty;
+  });
+  CHECK(meant.value.size() == 1);
+  CHECK(sum(model.weight).size() == 1);  // outside of a recording all is as usual
+}
+
+TEST_CASE("errors: a result that is not one number, variables of two tapes") {
+  auto const x = random_matrix(3, 4, 1);
+  CHECK_THROWS_WITH(value_and_grad([](auto const& a) { return a * 2; }, x), Catch::Contains("[3, 4]"));
+  CHECK_THROWS_WITH(value_and_grad(
+                        [&](auto const& a) {
+                          return value_and_grad([&](auto const& b) { return sum(a * b); }, x).value * sum(a);
+                        },
+                        x),
+                    Catch::Contains("different tapes"));
+}
+
+TEST_CASE("one model, several threads, each with its own tape") {
+  affine model{random_matrix(4, 4, 2), randn<double>(here(), {4}, 3)};
+  auto const x = random_matrix(3, 4, 1);
+  auto const f = [&](auto& m) { return sum(square(m(x))); };
+  auto const expected = value_and_grad(model, f).gradients(model.weight);
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong{0};
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&] {
+      for (int round = 0; round < 20; ++round)
+        if (max(abs(value_and_grad(model, f).gradients(model.weight) - expected)).item() != 0) ++wrong;
+    });
+  for (auto& t : threads) t.join();
+  CHECK(wrong == 0);
+}
