@@ -3,6 +3,8 @@
 
 #include <cog/core/version.hpp>
 #include <cog/core/create.hpp>
+#include <cog/core/print.hpp>
+#include <cog/core/wrap.hpp>
 #include <cog/expr/evaluate.hpp>
 #include <cog/expr/fuse.hpp>
 #include <cog/expr/reduce.hpp>
@@ -16,3 +18,4 @@
 #include <cog/random/random.hpp>
 #include <cog/random/stream.hpp>
 #include <cog/backend/cpu/cpu.hpp>
+#include <cog/backend/cpu/eigen.hpp>
