@@ -4,6 +4,8 @@
 
 #include <charconv>
 #include <cmath>
+#include <cstddef>
+#include <cstring>
 #include <ostream>
 #include <span>
 #include <string>
