@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cog/backend/cpu/elementwise.hpp>
+#include <cog/expr/rowwise.hpp>
 
 namespace cog::cpu_detail {
 
