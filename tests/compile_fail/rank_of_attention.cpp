@@ -1,0 +1,6 @@
+// expect: no matching function for call to
+#include "backends.hpp"
+
+#include <cog/attention/attention.hpp>
+
+auto f(cog::tensor<float, 3, here> q) { return cog::cog_attention(q, q, q); }
