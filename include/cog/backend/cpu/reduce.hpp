@@ -62,7 +62,7 @@ void reduce(cpu_context const& ctx, F const& f, std::array<index_t, Rank> const&
     constexpr index_t w = S::size;
     if (keep.inner() >= w && plain(keep) && !(plain(over) && over.inner() >= w)) {
       using wide = typename R::template state<S>;
-      constexpr index_t unroll = 4;
+      constexpr index_t unroll = 16;  // SIMD values of one strip: long enough for the prefetcher, and its states stay in the first-level cache
       index_t const piece = 1024;                                              // rows
       index_t const pieces = (length + piece - 1) / piece;
       index_t const strips = (keep.inner() + unroll * w - 1) / (unroll * w);   // of one kept run

@@ -58,11 +58,15 @@ class executor {
     {
       std::lock_guard lock(mutex_);
       job_ = &current;
-      active_ = static_cast<int>(workers_.size());
       generation_.fetch_add(1, std::memory_order_release);
     }
     wake_.notify_all();
     current.take();
+    {
+      // Nothing is left to take: a worker that has not come by now is not waited for.
+      std::lock_guard lock(mutex_);
+      job_ = nullptr;
+    }
     for (int spins = 0; active_.load(std::memory_order_acquire) != 0; ++spins) {
       if (spins < 4096) relax();
       else std::this_thread::yield();
@@ -105,6 +109,8 @@ class executor {
         seen = generation_.load(std::memory_order_relaxed);
         if (stop_) return;
         current = job_;
+        if (current == nullptr) continue;
+        active_.fetch_add(1, std::memory_order_relaxed);
       }
       current->take();
       active_.fetch_sub(1, std::memory_order_release);
@@ -116,7 +122,7 @@ class executor {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::atomic<unsigned> generation_{0};
-  std::atomic<int> active_{0};
+  std::atomic<int> active_{0};  // workers that have joined the job
   job* job_ = nullptr;
   bool stop_ = false;
   static inline thread_local bool inside_ = false;  // in a task: nested calls run in line
