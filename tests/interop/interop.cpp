@@ -75,8 +75,10 @@ void safetensors(char** arg) {
 
 void npy(char** arg) {
   cog::npy_file const file(arg[0]);
-  std::string const d = file.info().dtype.substr(1);
-  std::string const dtype = d == "b1" ? "BOOL" : d == "u1" ? "U8" : std::string(1, static_cast<char>(d[0] - 32)) + std::to_string(8 * (d[1] - '0'));
+  std::string const names[][2] = {{"f8", "F64"}, {"f4", "F32"}, {"f2", "F16"}, {"i8", "I64"}, {"i4", "I32"}, {"u1", "U8"}, {"b1", "BOOL"}};
+  std::string dtype;
+  for (auto const& [npy, name] : names)
+    if (file.info().dtype.substr(1) == npy) dtype = name;
   with_tensor(dtype, file.info().shape.size(), [&]<class T, int Rank>() {
     if constexpr (!std::is_same_v<T, cog::bf16>) cog::save_npy(arg[1], file.load<T, Rank>(ctx));
   });

@@ -204,8 +204,8 @@ index_t fill_elements(tensor<T, Rank, B>& t, stored_type from, bool swapped, std
 /// Shapes print as `[2, 3]`.
 inline std::string shape_text(std::span<index_t const> shape) {
   std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
-  return text + "]";
+  for (std::size_t i = 0; i < shape.size(); ++i) text.append(i ? ", " : "").append(std::to_string(shape[i]));
+  return text.append("]");
 }
 
 /// The number of elements; false when it, or any stride, does not fit an index.

@@ -100,7 +100,8 @@ class atomic_file {
     std::random_device random;
     do {
       beside_ = path_;
-      beside_ += ".new-" + std::to_string(random());
+      beside_ += ".new-";
+      beside_ += std::to_string(random());
       file_ = ::open(beside_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     } while (file_ < 0 && errno == EEXIST);
     if (file_ < 0) detail::throw_file_error("write", path_, errno);

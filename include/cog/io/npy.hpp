@@ -102,7 +102,9 @@ class npy_dictionary {
   void expect(char c) {
     if (!accept(c)) throw error("bad header: '", c, "' expected at ", where());
   }
-  std::string where() const { return rest_.empty() ? "its end" : "'" + std::string(rest_.substr(0, 20)) + "'"; }
+  std::string where() const {
+    return rest_.empty() ? "its end" : std::string("'").append(rest_.substr(0, 20)).append("'");
+  }
   std::string_view quoted() {
     char const quote = next();
     auto const end = quote == '\'' || quote == '"' ? rest_.find(quote, 1) : rest_.npos;
@@ -229,7 +231,8 @@ void save_npy(std::filesystem::path const& path, tensor<T, Rank, B> const& t) {
   std::string shape = "(";
   for (index_t e : t.extents()) shape += std::to_string(e) + (Rank == 1 ? "," : ", ");
   if (Rank > 1) shape.resize(shape.size() - 2);
-  std::string header = "{'descr': '" + std::string(detail::npy_name<T>()) + "', 'fortran_order': False, 'shape': " + shape + "), }";
+  std::string header = "{'descr': '";
+  header.append(detail::npy_name<T>()).append("', 'fortran_order': False, 'shape': ").append(shape).append("), }");
   header.resize((10 + header.size() + 1 + 63) / 64 * 64 - 10, ' ');  // the data begin at a multiple of 64
   header.back() = '\n';
   atomic_file file(path);

@@ -188,12 +188,12 @@ class safetensors_writer {
   std::string header_text(std::vector<entry const*> const& order) const {
     nlohmann::ordered_json root = nlohmann::ordered_json::object();
     std::string text = "{";
-    if (!metadata_.empty()) text += "\"__metadata__\":" + nlohmann::json(metadata_).dump();
+    if (!metadata_.empty()) text.append("\"__metadata__\":").append(nlohmann::json(metadata_).dump());
     std::size_t at = 0;
     for (auto const* e : order) {
       std::size_t const end = at + (e->info.end - e->info.begin);
       nlohmann::ordered_json const j = {{"dtype", e->info.dtype}, {"shape", e->info.shape}, {"data_offsets", {at, end}}};
-      text += (text.size() > 1 ? "," : "") + nlohmann::json(e->info.name).dump() + ":" + j.dump();
+      text.append(text.size() > 1 ? "," : "").append(nlohmann::json(e->info.name).dump()).append(":").append(j.dump());
       at = end;
     }
     text += "}";

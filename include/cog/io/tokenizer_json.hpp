@@ -32,18 +32,24 @@ inline std::string tokenizer_json(std::vector<std::string> const& spellings, std
   std::string vocabulary, pairs;
   for (std::size_t id = 0; id < spellings.size(); ++id)
     if (!spellings[id].empty())
-      vocabulary += (vocabulary.empty() ? "\n      " : ",\n      ") + json(spellings[id]).dump() + ": " + std::to_string(id);
+      vocabulary.append(vocabulary.empty() ? "\n      " : ",\n      ")
+          .append(json(spellings[id]).dump())
+          .append(": ")
+          .append(std::to_string(id));
   // As "a b": a space cannot occur in a spelling, and readers of all ages take it.
   for (auto const& m : merges)
-    pairs += (pairs.empty() ? "\n      " : ",\n      ") +
-             json(spellings[static_cast<std::size_t>(m.left)] + " " + spellings[static_cast<std::size_t>(m.right)]).dump();
-  return "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": " + tokens.dump() +
-         ",\n  \"normalizer\": null,\n  \"pre_tokenizer\": " + bytes.dump() +
-         ",\n  \"post_processor\": null,\n  \"decoder\": " + bytes.dump() +
-         ",\n  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": null,\n"
-         "    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n    \"fuse_unk\": false,\n"
-         "    \"byte_fallback\": false,\n    \"ignore_merges\": " + (ignore_merges ? "true" : "false") +
-         ",\n    \"vocab\": {" + vocabulary + "\n    },\n    \"merges\": [" + pairs + "\n    ]\n  }\n}\n";
+    pairs.append(pairs.empty() ? "\n      " : ",\n      ")
+        .append(json(spellings[static_cast<std::size_t>(m.left)] + " " + spellings[static_cast<std::size_t>(m.right)]).dump());
+  std::string out = "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": ";
+  out.append(tokens.dump())
+      .append(",\n  \"normalizer\": null,\n  \"pre_tokenizer\": ").append(bytes.dump())
+      .append(",\n  \"post_processor\": null,\n  \"decoder\": ").append(bytes.dump())
+      .append(",\n  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": null,\n"
+              "    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n    \"fuse_unk\": false,\n"
+              "    \"byte_fallback\": false,\n    \"ignore_merges\": ").append(ignore_merges ? "true" : "false")
+      .append(",\n    \"vocab\": {").append(vocabulary).append("\n    },\n    \"merges\": [").append(pairs)
+      .append("\n    ]\n  }\n}\n");
+  return out;
 }
 
 /// Reads a parsed tokenizer.json; errors do not yet name the file.

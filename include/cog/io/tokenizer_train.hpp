@@ -139,8 +139,7 @@ class bpe_trainer {
       for (std::int32_t i : where) rewrite(words[static_cast<std::size_t>(i)], i, m);
       pairs.erase(key);
       std::ranges::sort(grown);
-      auto const repeated = std::ranges::unique(grown);
-      grown.erase(repeated.begin(), repeated.end());
+      grown.erase(std::unique(grown.begin(), grown.end()), grown.end());
       for (auto g : grown)
         if (auto const at = pairs.find(g); at != pairs.end() && at->second.count > 0) heap.push({at->second.count, g});
       grown.clear();
