@@ -36,12 +36,11 @@ class memory_pool {
     auto const [bucket, size] = size_class(bytes);
     {
       std::lock_guard lock(mutex_);
-      usage_.in_use += size;
-      usage_.peak = std::max(usage_.peak, usage_.in_use);
       if (!free_[bucket].empty()) {
         void* p = free_[bucket].back();
         free_[bucket].pop_back();
         usage_.cached -= size;
+        count(size);
         return p;
       }
     }
@@ -50,11 +49,9 @@ class memory_pool {
       release();
       p = std::aligned_alloc(64, size);
     }
-    if (!p) {
-      std::lock_guard lock(mutex_);
-      usage_.in_use -= size;
-      throw error("out of memory: ", bytes, " bytes wanted, ", usage_.in_use, " in use");
-    }
+    std::lock_guard lock(mutex_);
+    if (!p) throw error("out of memory: ", bytes, " bytes wanted, ", usage_.in_use, " in use");
+    count(size);
     return p;
   }
 
@@ -101,6 +98,11 @@ class memory_pool {
     std::size_t const step = std::size_t{1} << (power - 2);
     std::size_t const quarters = (bytes + step - 1) / step;  // 5..8
     return {(power - 7) * 4 + quarters - 5, quarters * step};
+  }
+
+  void count(std::size_t size) {
+    usage_.in_use += size;
+    usage_.peak = std::max(usage_.peak, usage_.in_use);
   }
 
   mutable std::mutex mutex_;
