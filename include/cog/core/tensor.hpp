@@ -83,7 +83,7 @@ class tensor {
     static_assert(std::remove_cvref_t<E>::rank == Rank, "cog: assignment of an expression of another rank");
     static_assert(std::same_as<typename std::remove_cvref_t<E>::value_type, T>,
                   "cog: assignment of an expression of another dtype; write cast<>");
-    evaluate_into(*this, e);
+    evaluate_into(*this, e, std::is_lvalue_reference_v<E>);
     return *this;
   }
 

@@ -206,14 +206,15 @@ decltype(auto) eval(E const& e) {
 }
 
 /// target = e as if into fresh storage. Reuses target's storage when target is its only owner besides leaves of e that read the
-/// same elements in the same order: then nobody can tell.
+/// same elements in the same order, and e will not be `evaluated_again`: then nobody can tell.
 template <class T, int R, class B, class E>
-void evaluate_into(tensor<T, R, B>& target, E const& e) {
+void evaluate_into(tensor<T, R, B>& target, E const& e, bool evaluated_again) {
   if constexpr (detail::is_element_wise<E> && !detail::product_form<E>::value) {
     auto const ls = leaves_of(e);
     if (target.has_storage() && target.is_contiguous() && target.extents() == e.extents()) {
       auto const found = detail::find_sharing(target, ls);
-      if (found.same_elements && target.storage_handle().owners() == 1 + 2 * found.count) {  // in e, and in ls
+      if (found.same_elements && !(evaluated_again && found.count > 0) &&
+          target.storage_handle().owners() == 1 + 2 * found.count) {  // in e, and in ls
         detail::run_element_wise<typename detail::tree_of<E, 0>::type>(ls, target);
         return;
       }

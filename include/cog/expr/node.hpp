@@ -125,12 +125,13 @@ consteval auto weak_type() {
 }
 
 template <class Beside, class X>
-auto as_node(X const& x) {
-  if constexpr (number<X>) {
-    using T = typename decltype(weak_type<Beside, X>())::type;
+auto as_node(X&& x) {
+  using E = std::remove_cvref_t<X>;
+  if constexpr (number<E>) {
+    using T = typename decltype(weak_type<Beside, E>())::type;
     return constant<T>{T(x)};
   } else {
-    return x;
+    return E(std::forward<X>(x));
   }
 }
 
@@ -142,10 +143,11 @@ struct lead_type<First, Rest...> {
   using type = typename std::remove_cvref_t<First>::value_type;
 };
 
+/// Operands that end here are moved in: a temporary that kept its handle would hide that a storage may be reused.
 template <class Op, class... X>
-auto make_node(X const&... x) {
+auto make_node(X&&... x) {
   using lead = typename lead_type<X...>::type;
-  return mapped<Op, decltype(as_node<lead>(x))...>(as_node<lead>(x)...);
+  return mapped<Op, decltype(as_node<lead>(std::forward<X>(x)))...>(as_node<lead>(std::forward<X>(x))...);
 }
 
 }  // namespace detail

@@ -1,6 +1,8 @@
 // The element-wise language: operators and functions on tensors, variables, lazy nodes and numbers. All of them are lazy.
 #pragma once
 
+#include <utility>
+
 #include <cog/expr/node.hpp>
 #include <cog/expr/ops.hpp>
 
@@ -12,8 +14,8 @@ concept element_wise_arguments = (operand<X> && ...) && (node_like<X> || ...);
 #define COG_BINARY(symbol, op_name)                          \
   template <class A, class B>                                \
     requires element_wise_arguments<A, B>                    \
-  auto operator symbol(A const& a, B const& b) {             \
-    return detail::make_node<op::op_name>(a, b);             \
+  auto operator symbol(A&& a, B&& b) {                       \
+    return detail::make_node<op::op_name>(std::forward<A>(a), std::forward<B>(b)); \
   }
 COG_BINARY(+, add)
 COG_BINARY(-, subtract)
@@ -31,8 +33,8 @@ COG_BINARY(||, logical_or)
 
 #define COG_UNARY(function, op_name)                         \
   template <node_like A>                                     \
-  auto function(A const& a) {                                \
-    return detail::make_node<op::op_name>(a);                \
+  auto function(A&& a) {                                     \
+    return detail::make_node<op::op_name>(std::forward<A>(a)); \
   }
 COG_UNARY(operator-, negate)
 COG_UNARY(operator!, logical_not)
@@ -58,8 +60,8 @@ COG_UNARY(gelu_tanh, gelu_tanh)
 #define COG_FUNCTION(function, op_name)                      \
   template <class A, class B>                                \
     requires element_wise_arguments<A, B>                    \
-  auto function(A const& a, B const& b) {                    \
-    return detail::make_node<op::op_name>(a, b);             \
+  auto function(A&& a, B&& b) {                              \
+    return detail::make_node<op::op_name>(std::forward<A>(a), std::forward<B>(b)); \
   }
 COG_FUNCTION(pow, pow)
 COG_FUNCTION(maximum, maximum)
@@ -68,25 +70,27 @@ COG_FUNCTION(minimum, minimum)
 
 /// low <= x <= high; the derivative is 0 outside.
 template <node_like A, operand L, operand H>
-auto clamp(A const& x, L const& low, H const& high) {
-  return minimum(maximum(x, low), high);
+auto clamp(A&& x, L&& low, H&& high) {
+  return minimum(maximum(std::forward<A>(x), std::forward<L>(low)), std::forward<H>(high));
 }
 
 /// condition ? a : b, element by element. `condition` is bool.
 template <node_like C, operand A, operand B>
   requires(node_like<A> || node_like<B>)
-auto where(C const& condition, A const& a, B const& b) {
+auto where(C&& condition, A&& a, B&& b) {
   static_assert(std::same_as<typename std::remove_cvref_t<C>::value_type, bool>, "cog: where needs a bool condition");
   using lead = typename detail::lead_type<A, B>::type;
-  return mapped<op::where, C, decltype(detail::as_node<lead>(a)), decltype(detail::as_node<lead>(b))>(
-      condition, detail::as_node<lead>(a), detail::as_node<lead>(b));
+  return mapped<op::where, std::remove_cvref_t<C>, decltype(detail::as_node<lead>(std::forward<A>(a))),
+                decltype(detail::as_node<lead>(std::forward<B>(b)))>(
+      std::forward<C>(condition), detail::as_node<lead>(std::forward<A>(a)), detail::as_node<lead>(std::forward<B>(b)));
 }
 
 /// Another dtype; rounds to nearest even when it narrows to a float type, truncates to an integer type.
 template <element To, node_like A>
-auto cast(A const& x) {
-  if constexpr (std::same_as<To, typename A::value_type>) return x;
-  else return mapped<op::cast<To>, A>(x);
+auto cast(A&& x) {
+  using E = std::remove_cvref_t<A>;
+  if constexpr (std::same_as<To, typename E::value_type>) return E(std::forward<A>(x));
+  else return mapped<op::cast<To>, E>(std::forward<A>(x));
 }
 
 }  // namespace cog
