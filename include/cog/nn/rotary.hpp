@@ -1,6 +1,6 @@
 // Rotary position embedding (Su et al. 2021) over interleaved pairs: (x_2i, x_2i+1) turns by the angle p theta^(-2i/d) at position p.
 // Not the half-split layout of Hugging Face's Llama. The table is made once and shared by copies; a rotation is one kernel, and so
-// is its gradient, the rotation by the opposite angle.
+// is its gradient, the rotation back.
 #pragma once
 
 #include <cmath>
@@ -12,85 +12,95 @@ namespace cog {
 
 namespace detail {
 
-/// (x, y, cos, sin) -> the pair turned.
-template <class C>
-struct turn {
-  using lane = C;
-  template <class S>
-  COG_HD COG_INLINE auto operator()(S const& x, S const& y, S const& c, S const& s) const {
-    return make_pack(x * c - y * s, x * s + y * c);
+/// Turns one pair, given where it lies in x, in out and in the table. `direction` is 1, or -1 to turn back.
+template <class T>
+struct turn_pair {
+  using lane = void;
+  T const* x;
+  T* out;
+  compute_t<T> const* turns;
+  compute_t<T> direction;
+  COG_HD COG_INLINE bool operator()(index_t from, index_t to, index_t turn) const {
+    auto const a = static_cast<compute_t<T>>(x[from]), b = static_cast<compute_t<T>>(x[from + 1]);
+    auto const cos = turns[turn], sin = turns[turn + 1] * direction;
+    out[to] = T(a * cos - b * sin);
+    out[to + 1] = T(a * sin + b * cos);
+    return true;  // to no_output
   }
 };
 
-}  // namespace detail
-
-/// Turns pair i of the last axis: x [..., d]; cos and sin [..., d / 2] broadcast to x's leading axes.
 template <class T, int R, class B, int A>
-tensor<T, R, B> rotate_pairs(tensor<T, R, B> const& x, tensor<compute_t<T>, A, B> const& cos, tensor<compute_t<T>, A, B> const& sin) {
-  if (x.extent(-1) % 2 != 0 || x.extent(-1) != 2 * cos.extent(-1))
-    throw error("rotate_pairs: x of shape ", x.extents(), " by angles of shape ", cos.extents());
+tensor<T, R, B> turn_pairs(tensor<T, R, B> const& input, tensor<compute_t<T>, A, B> const& turns, int direction) {
+  auto const x = input.strides()[R - 1] == 1 ? input : input.contiguous();
+  auto const pairs = [](auto const& rows) { return slice(rows, -1, 0, rows.extent(-1), 2); };  // the first of each
+  auto const shape = pairs(x).extents();
+  auto const table = select(turns.contiguous(), -1, 0);
+  if (x.extent(-1) % 2 != 0 || turns.extent(-1) != 2 || broadcast("rotate_pairs", table.extents(), shape) != shape)
+    throw error("rotate_pairs: x of shape ", x.extents(), " by turns of shape ", turns.extents(), " [..., pair, cosine and sine]");
+  detail::check_recording(x);
   tensor<T, R, B> out(x.context(), x.extents());
-  if (out.size() == 0) return out;
-  auto const part = [](auto const& t, index_t first) { return slice(t, -1, first, t.extent(-1), 2); };
-  auto const even = part(x, 0), odd = part(x, 1);
-  auto even_out = part(out, 0), odd_out = part(out, 1);
-  auto const shape = even.extents();
-  if (broadcast("rotate_pairs", cos.extents(), shape) != shape || sin.extents() != cos.extents())
-    throw error("rotate_pairs: x of shape ", x.extents(), " by angles of shapes ", cos.extents(), " and ", sin.extents());
-  B::for_each(x.context(), shape, detail::turn<compute_t<T>>{},
-              make_pack(detail::lower(even, shape), detail::lower(odd, shape), detail::lower(cos, shape), detail::lower(sin, shape)),
-              make_pack(detail::output_of(even_out.data(), even_out.strides()), detail::output_of(odd_out.data(), odd_out.strides())));
+  auto const offsets = [](auto const& strides) {  // a leaf whose value is the offset itself
+    position_leaf<R> leaf{};
+    std::copy(strides.begin(), strides.end(), leaf.strides);
+    return leaf;
+  };
+  B::for_each(x.context(), shape, turn_pair<T>{x.data(), out.data(), turns.data(), compute_t<T>(direction)},
+              make_pack(offsets(pairs(x).strides()), offsets(pairs(out).strides()),
+                        offsets(broadcast_strides(table.extents(), table.strides(), shape))),
+              make_pack(no_output{}));
   return out;
 }
 
+}  // namespace detail
+
+/// Turns pair i of the last axis: x [..., d] by turns [..., d / 2, 2], the cosine and sine of each angle, which broadcast to x's
+/// leading axes. Computed in float for bf16 and half. The result is row-major.
 template <class T, int R, class B, int A>
-variable<T, R, B> rotate_pairs(variable<T, R, B> const& x, tensor<compute_t<T>, A, B> const& cos,
-                               tensor<compute_t<T>, A, B> const& sin) {
+tensor<T, R, B> rotate_pairs(tensor<T, R, B> const& x, tensor<compute_t<T>, A, B> const& turns) {
+  return detail::turn_pairs(x, turns, 1);
+}
+template <class T, int R, class B, int A>
+variable<T, R, B> rotate_pairs(variable<T, R, B> const& x, tensor<compute_t<T>, A, B> const& turns) {
   return detail::record(
-      rotate_pairs(x.value(), cos, sin), x.recorder(),
-      [x, cos, sin](tensor<T, R, B> const& g) { detail::accumulate(x, rotate_pairs(g, cos, tensor<compute_t<T>, A, B>(-sin))); }, x);
+      rotate_pairs(x.value(), turns), x.recorder(),
+      [x, turns](tensor<T, R, B> const& g) { detail::accumulate(x, detail::turn_pairs(g, turns, -1)); }, x);
 }
 
 namespace nn {
 
-/// Holds cos and sin of every angle up to a last position. They are computed in float (double for double), as the reference does.
+/// Holds the turns of every position up to a last one. They are computed in float (double for double), as the reference does.
 template <floating T, backend B>
 class rotary {
  public:
   rotary() = default;
-  /// Errors: an odd width.
+  /// For rows of `width`. Errors: an odd width.
   rotary(typename B::context const& ctx, index_t width, index_t positions, double theta = 10000) {
     using C = compute_t<T>;
     if (width % 2 != 0) throw error("rotary: a width of ", width, ", not a number of pairs");
-    index_t const pairs = width / 2;
-    std::vector<C> cos(static_cast<std::size_t>(positions * pairs)), sin(cos.size());
-    for (index_t i = 0; i < pairs; ++i) {
-      C const frequency = C(1) / std::pow(C(theta), C(2 * i) / C(width));
-      for (index_t p = 0; p < positions; ++p) {
-        auto const at = static_cast<std::size_t>(p * pairs + i);
-        cos[at] = std::cos(C(p) * frequency);
-        sin[at] = std::sin(C(p) * frequency);
+    std::vector<C> turns;
+    for (index_t p = 0; p < positions; ++p)
+      for (index_t i = 0; i < width; i += 2) {
+        C const angle = C(p) * (C(1) / std::pow(C(theta), C(i) / C(width)));
+        turns.push_back(std::cos(angle));
+        turns.push_back(std::sin(angle));
       }
-    }
-    cos_ = from(ctx, std::span<C const>(cos), extents<2>{positions, pairs});
-    sin_ = from(ctx, std::span<C const>(sin), extents<2>{positions, pairs});
+    turns_ = from(ctx, std::span<C const>(turns), extents<3>{positions, width / 2, 2});
   }
 
+  bool has_table() const { return turns_.has_storage(); }
   /// How many positions the table has.
-  index_t positions() const { return cos_.extent(0); }
-  bool has_table() const { return cos_.has_storage(); }
+  index_t positions() const { return turns_.extent(0); }
 
-  /// x [B, N, H, d] at positions first, first + 1, ... Errors: positions past the table.
+  /// x [B, N, H, d] at positions first, first + 1, ... Errors: positions past the table, another width.
   auto operator()(auto const& x, index_t first = 0) const {
     index_t const n = x.extents()[1];
     if (first < 0 || first + n > positions())
       throw error("rotary: positions ", first, " to ", first + n, " of a table of ", positions());
-    auto const rows = [&](auto const& table) { return unsqueeze(slice(table, 0, first, first + n), 1); };  // [N, 1, d/2]
-    return rotate_pairs(eval(x), rows(cos_), rows(sin_));
+    return rotate_pairs(eval(x), unsqueeze(slice(turns_, 0, first, first + n), 1));  // [N, 1, d / 2, 2]
   }
 
  private:
-  tensor<compute_t<T>, 2, B> cos_, sin_;  // [positions, d/2]
+  tensor<compute_t<T>, 3, B> turns_;  // [position, pair, cosine and sine]
 };
 
 }  // namespace nn
