@@ -1,7 +1,6 @@
 // Element types. bf16 and half are storage types: loads widen to float, stores round to nearest even, sums are float.
 #pragma once
 
-#include <bit>
 #include <concepts>
 #include <cstdint>
 #include <limits>
@@ -12,6 +11,12 @@
 
 namespace cog {
 
+/// std::bit_cast, which device code may not call.
+template <class To, class From>
+COG_HD constexpr To bits_as(From const& from) {
+  return __builtin_bit_cast(To, from);
+}
+
 /// bfloat16: the upper half of a float.
 struct bf16 {
   std::uint16_t bits = 0;
@@ -20,11 +25,11 @@ struct bf16 {
   template <class U>
     requires std::is_arithmetic_v<U>
   COG_HD explicit bf16(U value) : bits(round(static_cast<float>(value))) {}
-  COG_HD operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+  COG_HD operator float() const { return bits_as<float>(static_cast<std::uint32_t>(bits) << 16); }
 
  private:
   COG_HD static std::uint16_t round(float value) {
-    auto u = std::bit_cast<std::uint32_t>(value);
+    auto u = bits_as<std::uint32_t>(value);
     if ((u & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>((u >> 16) | 0x40u);  // keep a NaN a NaN
     return static_cast<std::uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
   }
@@ -42,22 +47,22 @@ struct half {
   COG_HD operator float() const {
     std::uint32_t const sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
     std::uint32_t const magnitude = bits & 0x7fffu;
-    if (magnitude >= 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13));
+    if (magnitude >= 0x7c00u) return bits_as<float>(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13));
     // 2^112 moves the exponent from bias 15 to bias 127 and makes subnormals right by itself.
-    float const widened = std::bit_cast<float>(magnitude << 13) * std::bit_cast<float>(0x77800000u);
-    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(widened) | sign);
+    float const widened = bits_as<float>(magnitude << 13) * bits_as<float>(0x77800000u);
+    return bits_as<float>(bits_as<std::uint32_t>(widened) | sign);
   }
 
  private:
   COG_HD static std::uint16_t round(float value) {
-    auto u = std::bit_cast<std::uint32_t>(value);
+    auto u = bits_as<std::uint32_t>(value);
     std::uint32_t const sign = (u >> 16) & 0x8000u;
     u &= 0x7fffffffu;
     if (u > 0x7f800000u) return static_cast<std::uint16_t>(sign | 0x7e00u);
     if (u >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);
     if (u < 0x38800000u) {  // subnormal: adding 1/2 leaves the rounded mantissa in the low bits
-      float const shifted = std::bit_cast<float>(u) + 0.5f;
-      return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3f000000u));
+      float const shifted = bits_as<float>(u) + 0.5f;
+      return static_cast<std::uint16_t>(sign | (bits_as<std::uint32_t>(shifted) - 0x3f000000u));
     }
     u += 0xc8000fffu + ((u >> 13) & 1u);  // rebias by -112 and round to nearest even
     return static_cast<std::uint16_t>(sign | (u >> 13));

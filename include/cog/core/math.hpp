@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <concepts>
+#include <limits>
 #include <type_traits>
 
 #include <cog/core/config.hpp>
@@ -14,6 +15,11 @@ template <class S>
 concept scalar = std::is_arithmetic_v<S>;
 template <class S>
 concept real = std::floating_point<S>;
+
+/// Limits as constants: device code may read a constant, not call std::numeric_limits.
+template <class S> inline constexpr S infinity = std::numeric_limits<S>::infinity();
+template <class S> inline constexpr S lowest = std::numeric_limits<S>::lowest();
+template <class S> inline constexpr S highest = std::numeric_limits<S>::max();
 
 template <real S> COG_HD S exp(S x) { return std::exp(x); }
 template <real S> COG_HD S log(S x) { return std::log(x); }

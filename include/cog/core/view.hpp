@@ -17,9 +17,9 @@ struct view {
   template <class... I>
     requires(sizeof...(I) == Rank)
   COG_HD T& operator()(I... i) const {
+    auto const* step = reinterpret_cast<index_t const*>(&strides);  // device code may not call std::array's members
     index_t offset = 0;
-    std::size_t axis = 0;
-    ((offset += static_cast<index_t>(i) * strides[axis++]), ...);
+    ((offset += static_cast<index_t>(i) * *step++), ...);
     return data[offset];
   }
 

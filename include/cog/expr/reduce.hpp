@@ -42,11 +42,11 @@ struct max {
   static constexpr char const* name = "max";
   static constexpr bool needs_elements = true;
   template <class T> using result = T;
-  template <class S> struct lowest { static S value() { return -std::numeric_limits<S>::infinity(); } };
+  template <class S> struct lowest { COG_HD static S value() { return -math::infinity<S>; } };
   template <class S>
     requires requires { typename S::value_type; }
-  struct lowest<S> { static S value() { return S(-std::numeric_limits<typename S::value_type>::infinity()); } };
-  template <std::integral S> struct lowest<S> { static S value() { return std::numeric_limits<S>::lowest(); } };
+  struct lowest<S> { COG_HD static S value() { return S(lowest<typename S::value_type>::value()); } };
+  template <std::integral S> struct lowest<S> { COG_HD static S value() { return math::lowest<S>; } };
   template <class S> struct state { S value = lowest<S>::value(); };
   template <class S> COG_HD COG_INLINE static void push(state<S>& s, S x) { using math::max; s.value = max(s.value, x); }
   template <class S> COG_HD COG_INLINE static void merge(state<S>& a, state<S> const& b) { using math::max; a.value = max(a.value, b.value); }
@@ -57,11 +57,11 @@ struct min {
   static constexpr char const* name = "min";
   static constexpr bool needs_elements = true;
   template <class T> using result = T;
-  template <class S> struct highest { static S value() { return std::numeric_limits<S>::infinity(); } };
+  template <class S> struct highest { COG_HD static S value() { return math::infinity<S>; } };
   template <class S>
     requires requires { typename S::value_type; }
-  struct highest<S> { static S value() { return S(std::numeric_limits<typename S::value_type>::infinity()); } };
-  template <std::integral S> struct highest<S> { static S value() { return std::numeric_limits<S>::max(); } };
+  struct highest<S> { COG_HD static S value() { return S(highest<typename S::value_type>::value()); } };
+  template <std::integral S> struct highest<S> { COG_HD static S value() { return math::highest<S>; } };
   template <class S> struct state { S value = highest<S>::value(); };
   template <class S> COG_HD COG_INLINE static void push(state<S>& s, S x) { using math::min; s.value = min(s.value, x); }
   template <class S> COG_HD COG_INLINE static void merge(state<S>& a, state<S> const& b) { using math::min; a.value = min(a.value, b.value); }

@@ -40,7 +40,7 @@ struct log_softmax : softmax {
 };
 struct logsumexp : softmax {
   template <int K, class C> COG_HD C finish(C total, index_t) const { using math::log; return K == 0 ? total : log(total); }
-  template <class C> COG_HD C result(C const* s) const { return s[0] == -std::numeric_limits<C>::infinity() ? s[0] : s[0] + s[1]; }
+  template <class C> COG_HD C result(C const* s) const { return s[0] == -math::infinity<C> ? s[0] : s[0] + s[1]; }
 };
 /// (y, g) -> y (g - <y, g>).
 struct softmax_vjp {

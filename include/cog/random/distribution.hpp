@@ -12,7 +12,7 @@ namespace cog::random_detail {
 /// x cut to its leading binary digits. A product of 26 and 27 digits is exact in double.
 template <int Digits>
 COG_HD COG_INLINE double leading(double x) {
-  return std::bit_cast<double>(std::bit_cast<std::uint64_t>(x) & (~std::uint64_t{0} << (53 - Digits)));
+  return bits_as<double>(bits_as<std::uint64_t>(x) & (~std::uint64_t{0} << (53 - Digits)));
 }
 
 /// p x + c, cut to 27 digits; p has 27 digits at most, x 26.
@@ -21,9 +21,9 @@ COG_HD COG_INLINE double horner(double p, double x, double c) { return leading<2
 /// -log(q) for 0 < q <= 1 (normal): q = 2^e m with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m - 1) / (m + 1)).
 /// Absolute error 1e-7, 26 digits.
 COG_HD COG_INLINE double minus_log(float q) {
-  auto const bits = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(q));
+  auto const bits = static_cast<std::int32_t>(bits_as<std::uint32_t>(q));
   std::int32_t const e = (bits - 0x3f3504f3) >> 23;
-  double const m = std::bit_cast<float>(static_cast<std::uint32_t>(bits - e * (1 << 23)));
+  double const m = bits_as<float>(static_cast<std::uint32_t>(bits - e * (1 << 23)));
   double const s = leading<26>((m - 1.0) / (m + 1.0));
   double const u = leading<26>(s * s);
   double p = leading<27>(2.0 / 9);
