@@ -1,5 +1,5 @@
-// A folder of one's own, files made of text, the message that an error must have, and two small backends: the files need
-// no arithmetic, so their tests need no Eigen.
+// A folder of one's own, files made of text, the message that an error must have, and two small backends: files need no
+// arithmetic, so their tests need no Eigen.
 #pragma once
 
 #include <catch2/catch.hpp>
@@ -22,7 +22,7 @@
 
 namespace io_test {
 
-/// Deleted with all that is in it. In memory where that is possible: files are flushed to the disk, which takes its time.
+/// Deleted with all that is in it. In memory where possible: files are flushed to the disk, which takes its time.
 struct folder {
   std::filesystem::path path;
   folder() {
@@ -75,13 +75,16 @@ struct memory {
   static constexpr bool host_accessible = Host;
   static constexpr std::uintptr_t distance = Host ? 0 : std::uintptr_t{1} << 60;
 
-  static std::byte* near(void const* p) { return reinterpret_cast<std::byte*>(reinterpret_cast<std::uintptr_t>(p) - distance); }
+  static std::byte* near(void const* p) {
+    return reinterpret_cast<std::byte*>(reinterpret_cast<std::uintptr_t>(p) - distance);
+  }
   static void* allocate(context const&, std::size_t n) {
-    return reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(std::aligned_alloc(64, (n + 64) / 64 * 64)) + distance);
+    void* p = std::aligned_alloc(64, (n + 64) / 64 * 64);
+    return reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(p) + distance);
   }
   static void deallocate(context const&, void* p, std::size_t) noexcept { std::free(near(p)); }
-  static void copy_from_host(context const&, void* to, void const* from, std::size_t n) { std::memcpy(near(to), from, n); }
-  static void copy_to_host(context const&, void* to, void const* from, std::size_t n) { std::memcpy(to, near(from), n); }
+  static void copy_from_host(context const&, void* to, void const* p, std::size_t n) { std::memcpy(near(to), p, n); }
+  static void copy_to_host(context const&, void* to, void const* p, std::size_t n) { std::memcpy(to, near(p), n); }
   static void synchronize(context const&) {}
 };
 using host = memory<true>;
@@ -121,7 +124,8 @@ bool equal(cog::tensor<T, Rank, B> const& a, cog::tensor<T, Rank, B> const& b) {
 template <class T, std::size_t N>
 auto numbered(std::array<cog::index_t, N> const& shape) {
   auto t = cog::empty<T>(host::context{}, shape);
-  for (cog::index_t i = 0; i < t.size(); ++i) t.data()[i] = static_cast<T>(std::is_same_v<T, bool> ? i % 3 == 1 : i % 100);
+  for (cog::index_t i = 0; i < t.size(); ++i)
+    t.data()[i] = static_cast<T>(std::is_same_v<T, bool> ? i % 3 == 1 : i % 100);
   return t;
 }
 template <class T>

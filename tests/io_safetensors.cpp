@@ -25,8 +25,8 @@ std::string file_of(std::string const& header, std::size_t data) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("every dtype goes through a file", "[safetensors]", double, float, bf16, half, std::int64_t, std::int32_t,
-                   std::uint8_t, bool) {
+TEMPLATE_TEST_CASE("every dtype goes through a file", "[safetensors]", double, float, bf16, half, std::int64_t,
+                   std::int32_t, std::uint8_t, bool) {
   using T = TestType;
   folder const folder;
   auto const x = numbered<T>(std::array<index_t, 3>{2, 30, 70});
@@ -131,7 +131,8 @@ TEST_CASE("a writer holds the value that a tensor had", "[safetensors]") {
   writer.add("x", x);
   x = numbered<float>(std::array<index_t, 1>{2});
   writer.write(folder / "x.safetensors");
-  CHECK(safetensors_file(folder / "x.safetensors").load<float, 1>(ctx, "x").to_vector() == std::vector<float>{0, 1, 2, 3});
+  auto const written = safetensors_file(folder / "x.safetensors").load<float, 1>(ctx, "x");
+  CHECK(written.to_vector() == std::vector<float>{0, 1, 2, 3});
 }
 
 TEST_CASE("floats convert to floats, integers to integers that hold them", "[safetensors]") {
@@ -173,7 +174,8 @@ TEST_CASE("floats convert to floats, integers to integers that hold them", "[saf
   check_error([&] { file.load<float, 1>(ctx, "small"); }, {"'small' is I64 [1], expected float32 [1]"});
   check_error([&] { file.load<std::uint8_t, 1>(ctx, "truths"); }, {"'truths' is BOOL [3], expected uint8 [3]"});
   check_error([&] { file.load<float, 2>(ctx, "pi"); }, {name, "'pi' is F32 [1], expected float32 of rank 2"});
-  check_error([&] { file.load_into("pi", empty<half>(ctx, {2, 1})); }, {name, "'pi' is F32 [1], expected float16 [2, 1]"});
+  check_error([&] { file.load_into("pi", empty<half>(ctx, {2, 1})); },
+              {name, "'pi' is F32 [1], expected float16 [2, 1]"});
   check_error([&] { file.load_into("pi", empty<float>(ctx, {2})); }, {"'pi' is F32 [1], expected float32 [2]"});
   check_error([&] { file.load<float, 1>(ctx, "tau"); }, {name, "no tensor 'tau'"});
   check_error([&] { file.load_into("pi", tensor<float, 1, host>()); }, {"without storage"});
@@ -237,8 +239,9 @@ TEST_CASE("what the format forbids is refused, naming the file and the tensor", 
   header(R"({"w":{"dtype":"F32","shape":[1]}})", 4, {"tensor 'w'", "no 'data_offsets'"});
   header(R"({"__metadata__":[]})", 0, {"__metadata__ is not an object"});
   header(R"({"__metadata__":{"a":1}})", 0, {"__metadata__ 'a' is not a string"});
-  header(R"({"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"w":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", 2,
-         {"the name 'w' occurs twice"});
+  header(R"({"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+         R"("w":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+         2, {"the name 'w' occurs twice"});
   header(R"({"w":{"dtype":"U8","dtype":"I8","shape":[1],"data_offsets":[0,1]}})", 1, {"the name 'dtype' occurs twice"});
 
   entry({"7", "[1]", "[0,1]"}, 1, {"tensor 'w'", "dtype 7 is not a string"});
@@ -258,14 +261,17 @@ TEST_CASE("what the format forbids is refused, naming the file and the tensor", 
   entry({R"("U8")", "[5]", "[0,5]"}, 6, {"the tensors end at byte 5 of the data, the file has 6"});
   entry({R"("U8")", "[5]", "[1,6]"}, 6, {"tensor 'w' leaves a hole: it begins at 1, not at 0"});
   auto const two = [](std::string const& a, std::string const& b) {
-    return R"({"v":{"dtype":"U8","shape":[4],"data_offsets":)" + a + R"(},"w":{"dtype":"U8","shape":[4],"data_offsets":)" + b + "}}";
+    return R"({"v":{"dtype":"U8","shape":[4],"data_offsets":)" + a +
+           R"(},"w":{"dtype":"U8","shape":[4],"data_offsets":)" + b + "}}";
   };
   header(two("[0,4]", "[3,7]"), 7, {"tensor 'w' overlaps the one before it: it begins at 3, not at 4"});
   header(two("[0,4]", "[5,9]"), 9, {"tensor 'w' leaves a hole: it begins at 5, not at 4"});
   header(two("[0,4]", "[0,4]"), 4, {"overlaps the one before it"});
 
   // A type nobody knows is no reason to refuse the others.
-  write(path, file_of(R"({"v":{"dtype":"Q3","shape":[9],"data_offsets":[0,2]},"w":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}})", 3));
+  write(path, file_of(R"({"v":{"dtype":"Q3","shape":[9],"data_offsets":[0,2]},)"
+                      R"("w":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}})",
+                      3));
   safetensors_file const file(path);
   CHECK(file.info("v").dtype == "Q3");
   CHECK(file.load<std::uint8_t, 1>(ctx, "w")(0) == 2);

@@ -48,7 +48,8 @@ TEST_CASE("the merges learnt are those of Hugging Face's trainer, and the file i
   auto const learnt = train_byte_bpe(reference()["text"].get<std::string>(), {.vocab_size = 420});
   CHECK(learnt.spellings() == model->spellings());
   REQUIRE(learnt.merges().size() == model->merges().size());
-  for (std::size_t i = 0; i < learnt.merges().size(); ++i) CHECK(learnt.merges()[i].result == model->merges()[i].result);
+  for (std::size_t i = 0; i < learnt.merges().size(); ++i)
+    CHECK(learnt.merges()[i].result == model->merges()[i].result);
 
   io_test::folder const folder;
   tokenizer(learnt).save(folder / "tokenizer.json");
@@ -136,7 +137,8 @@ TEST_CASE("a tokenizer is what was saved", "[tokenizer]") {
   };
   CHECK(again(byte_tokenizer()).as<byte_tokenizer>());
   CHECK(again(byte_tokenizer({"<|endoftext|>", "日本", "éa"})).as<byte_tokenizer>());
-  CHECK(again(train_byte_bpe(reference()["text"].get<std::string>(), {.vocab_size = 330, .special_tokens = {"日本", "éa", "\"\\"}})).as<byte_bpe>());
+  bpe_options const odd{.vocab_size = 330, .special_tokens = {"日本", "éa", "\"\\"}};
+  CHECK(again(train_byte_bpe(reference()["text"].get<std::string>(), odd)).as<byte_bpe>());
   CHECK(again(train_byte_bpe("", {.vocab_size = 256, .special_tokens = {}})).as<byte_tokenizer>() == nullptr);
 }
 
@@ -173,7 +175,8 @@ TEST_CASE("text comes out of a stream as it becomes whole", "[tokenizer]") {
   CHECK(text_stream(byte_tokenizer({"<s>"}), true).push(256) == "<s>");
 
   // Unicode's own example (table 3-8) of what is replaced together
-  CHECK(valid_utf8("\x61\xf1\x80\x80\xe1\x80\xc2\x62\x80\x63\x80\xbf\x64") == "a\ufffd\ufffd\ufffdb\ufffdc\ufffd\ufffd" "d");
+  CHECK(valid_utf8("\x61\xf1\x80\x80\xe1\x80\xc2\x62\x80\x63\x80\xbf\x64") ==
+        "a\ufffd\ufffd\ufffdb\ufffdc\ufffd\ufffd" "d");
   CHECK(valid_utf8("\xed\xa0\x80\xc0\xaf\xf4\x90\x80\x80") == "\ufffd\ufffd\ufffd\ufffd\ufffd\ufffd\ufffd\ufffd\ufffd");
   std::mt19937 random(3);
   for (int i = 0; i < 300; ++i) {  // however it is cut
@@ -269,7 +272,8 @@ TEST_CASE("a tokenizer.json that would give other ids is refused, naming the fil
   auto without = good;  // a vocabulary need not have every byte, until one is met
   without["model"]["vocab"].erase("\u00ff");
   CHECK_NOTHROW(tokenizer_from_json(without.dump(), "x"));
-  check_error([&] { std::get<byte_bpe>(tokenizer_from_json(without.dump(), "x")).encode("\xff"); }, {"no token for the byte 255"});
+  check_error([&] { std::get<byte_bpe>(tokenizer_from_json(without.dump(), "x")).encode("\xff"); },
+              {"no token for the byte 255"});
 }
 
 TEST_CASE("a damaged tokenizer.json gives an error or a tokenizer, never worse", "[tokenizer]") {

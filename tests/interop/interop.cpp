@@ -22,6 +22,11 @@ cog::cpu::context const ctx{{.threads = 1}};
 
 json parsed(char const* path) { return json::parse(cog::mapped_file(path).text()); }
 
+void train(char** arg) {
+  cog::mapped_file const text(arg[0]);
+  cog::tokenizer(cog::train_byte_bpe(text.text(), {.vocab_size = std::stol(arg[1])})).save(arg[2]);
+}
+
 void encode(char** arg) {
   auto const tokenizer = cog::tokenizer::load(arg[0]);
   json out = json::array();
@@ -37,7 +42,7 @@ void decode(char** arg) {
   cog::write_file(arg[2], out.dump());
 }
 
-/// Calls `f.operator()<T, Rank>()` for a type by its safetensors name and a rank up to 4; false when cog has no such type.
+/// Calls `f.operator()<T, Rank>()` for a type by its safetensors name and a rank up to 4; false when cog has none such.
 template <int Rank, class F>
 bool with_type(std::string const& dtype, F&& f) {
   if (dtype == "F64") f.template operator()<double, Rank>();
@@ -75,7 +80,8 @@ void safetensors(char** arg) {
 
 void npy(char** arg) {
   cog::npy_file const file(arg[0]);
-  std::string const names[][2] = {{"f8", "F64"}, {"f4", "F32"}, {"f2", "F16"}, {"i8", "I64"}, {"i4", "I32"}, {"u1", "U8"}, {"b1", "BOOL"}};
+  std::string const names[][2] = {{"f8", "F64"}, {"f4", "F32"}, {"f2", "F16"}, {"i8", "I64"},
+                                  {"i4", "I32"}, {"u1", "U8"},  {"b1", "BOOL"}};
   std::string dtype;
   for (auto const& [npy, name] : names)
     if (file.info().dtype.substr(1) == npy) dtype = name;
@@ -89,8 +95,7 @@ void npy(char** arg) {
 int main(int count, char** arg) {
   try {
     std::string const command = count > 1 ? arg[1] : "";
-    if (command == "train" && count == 5)
-      cog::tokenizer(cog::train_byte_bpe(cog::mapped_file(arg[2]).text(), {.vocab_size = std::stol(arg[3])})).save(arg[4]);
+    if (command == "train" && count == 5) train(arg + 2);
     else if (command == "bytes" && count == 3) cog::tokenizer(cog::byte_tokenizer({"<|endoftext|>"})).save(arg[2]);
     else if (command == "encode" && count == 5) encode(arg + 2);
     else if (command == "decode" && count == 5) decode(arg + 2);

@@ -157,7 +157,8 @@ index_t scatter_elements(T* data, std::span<index_t const> shape, std::span<inde
       index_t const count = std::min<index_t>(n - begin, block.size());
       bad = read_elements(from, swapped, source + static_cast<std::size_t>(done) * from.bytes, count, block.data());
       if (bad >= 0) bad += done;
-      for (index_t i = 0; i < count && bad < 0; ++i) data[offset + (begin + i) * step] = block[static_cast<std::size_t>(i)];
+      for (index_t i = 0; i < count && bad < 0; ++i)
+        data[offset + (begin + i) * step] = block[static_cast<std::size_t>(i)];
       begin += count;
       done += count;
     }

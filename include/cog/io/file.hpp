@@ -1,5 +1,5 @@
-// Whole files in, whole files out. A reader maps the file, so that only what is used is read; a writer appears under its
-// final name complete or not at all: it is written beside, flushed to the disk and renamed.
+// Whole files in, whole files out. A reader maps the file, so that only what is used is read; what is written appears
+// under its name complete or not at all: it is written beside, flushed to the disk and renamed.
 #pragma once
 
 #include <cerrno>

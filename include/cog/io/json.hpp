@@ -1,5 +1,5 @@
-// JSON as files of others need it read: an object with one key twice is an error, and so is a NUL, after which the parser
-// alone would ignore what follows. Nesting of any depth is safe.
+// JSON as files of others need it read: an object with one key twice is an error, and so is a NUL, after which the
+// parser alone would ignore what follows. Nesting of any depth is safe.
 #pragma once
 
 #include <string>

@@ -72,7 +72,8 @@ class npy_dictionary {
       std::string_view const key = quoted();
       expect(':');
       if (key == "descr" && !std::exchange(descr, true)) {
-        if (next() != '\'' && next() != '"') throw error("structured or unusual dtypes are not supported: ", rest_.substr(0, 40));
+        if (next() != '\'' && next() != '"')
+          throw error("structured or unusual dtypes are not supported: ", rest_.substr(0, 40));
         out.dtype = quoted();
       } else if (key == "fortran_order" && !std::exchange(order, true)) {
         out.fortran_order = boolean();
@@ -184,8 +185,8 @@ class npy_file {
 
   npy_info const& info() const noexcept { return info_; }
 
-  /// The array as a row-major tensor. Floats convert to any float type, integers to an integer type that holds the values.
-  /// Throws when the rank is another, the type does not convert, or an integer does not fit.
+  /// The array as a row-major tensor. Floats convert to any float type, integers to an integer type that holds the
+  /// values. Throws when the rank is another, the type does not convert, or an integer does not fit.
   template <element T, int Rank, class Context>
   auto load(Context const& context) const {
     using result = tensor<T, Rank, typename Context::backend_type>;

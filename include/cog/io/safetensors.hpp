@@ -1,5 +1,5 @@
 // safetensors: tensors by name, as the Python package of that name reads and writes them.
-// Reading maps the file and checks all of it that is not data; writing is atomic and streams, in the same order each time.
+// Reading maps the file and checks all of it that is not data; writing is atomic, streams, and repeats byte for byte.
 // Errors name the file, the tensor and both shapes.
 #pragma once
 
@@ -60,8 +60,8 @@ class safetensors_file {
     return file_.bytes().subspan(header_->data_begin + t.begin, t.end - t.begin);
   }
 
-  /// A tensor of its own, row-major. Floats convert to any float type, integers to an integer type that holds the values.
-  /// Throws when the rank is another, the type does not convert, or an integer does not fit.
+  /// A tensor of its own, row-major. Floats convert to any float type, integers to an integer type that holds the
+  /// values. Throws when the rank is another, the type does not convert, or an integer does not fit.
   template <element T, int Rank, class Context>
   auto load(Context const& context, std::string_view name) const {
     auto const& t = info(name);
@@ -88,8 +88,8 @@ class safetensors_file {
 
  private:
   [[noreturn]] void mismatch(safetensors_info const& t, std::string const& wanted) const {
-    throw error("safetensors ", path().string(), ": tensor '", t.name, "' is ", t.dtype, " ", detail::shape_text(t.shape),
-                ", expected ", wanted);
+    throw error("safetensors ", path().string(), ": tensor '", t.name, "' is ", t.dtype, " ",
+                detail::shape_text(t.shape), ", expected ", wanted);
   }
   template <element T>
   void check_type(safetensors_info const& t, std::string const& wanted) const {
@@ -101,8 +101,8 @@ class safetensors_file {
     auto const* data = file_.bytes().data() + header_->data_begin + t.begin;
     index_t const bad = detail::fill_elements(out, *detail::safetensors_type(t.dtype), false, data);
     if (bad >= 0)
-      throw error("safetensors ", path().string(), ": tensor '", t.name, "' ", t.dtype, " ", detail::shape_text(t.shape),
-                  ": element ", bad, " does not fit ", cog::name(dtype_of<T>));
+      throw error("safetensors ", path().string(), ": tensor '", t.name, "' ", t.dtype, " ",
+                  detail::shape_text(t.shape), ": element ", bad, " does not fit ", cog::name(dtype_of<T>));
   }
 
   mapped_file file_;
@@ -119,10 +119,12 @@ class safetensors_writer {
     static_cast<void>(t.context());  // throws when there is no storage
     std::vector<index_t> shape(t.extents().begin(), t.extents().end());
     auto const bytes = static_cast<std::size_t>(t.size()) * sizeof(T);
-    return insert({std::move(name), std::string(detail::safetensors_name(dtype_of<T>)), std::move(shape), 0, bytes}, sizeof(T),
+    std::string dtype(detail::safetensors_name(dtype_of<T>));
+    return insert({std::move(name), std::move(dtype), std::move(shape), 0, bytes}, sizeof(T),
                   [t = std::move(t)](sink const& put) { detail::stream_elements(t, put); });
   }
-  /// Adds bytes of any type that the format has ("C64"). They must live until `write`. Throws also when their number is wrong.
+  /// Adds bytes of any type that the format has ("C64"). They must live until `write`. Throws also when their number is
+  /// not that of the shape.
   safetensors_writer& add_bytes(std::string name, std::string dtype, std::vector<index_t> shape,
                                 std::span<std::byte const> bytes) {
     index_t count = 0;
@@ -131,8 +133,8 @@ class safetensors_writer {
     auto const width = static_cast<std::size_t>(std::max<index_t>(bits / 8, 1));
     if (!detail::count_elements(shape, count) || __builtin_mul_overflow(count, bits, &bits) || bits % 8 != 0 ||
         static_cast<std::uint64_t>(bits / 8) != bytes.size())
-      throw error("safetensors_writer: tensor '", name, "': ", dtype, " ", detail::shape_text(shape), " given ", bytes.size(),
-                  " bytes");
+      throw error("safetensors_writer: tensor '", name, "': ", dtype, " ", detail::shape_text(shape), " given ",
+                  bytes.size(), " bytes");
     return insert({std::move(name), std::move(dtype), std::move(shape), 0, bytes.size()}, width,
                   [bytes](sink const& put) { put(bytes); });
   }
@@ -192,13 +194,16 @@ class safetensors_writer {
     std::size_t at = 0;
     for (auto const* e : order) {
       std::size_t const end = at + (e->info.end - e->info.begin);
-      nlohmann::ordered_json const j = {{"dtype", e->info.dtype}, {"shape", e->info.shape}, {"data_offsets", {at, end}}};
+      nlohmann::ordered_json const j = {
+          {"dtype", e->info.dtype}, {"shape", e->info.shape}, {"data_offsets", {at, end}}};
       text.append(text.size() > 1 ? "," : "").append(nlohmann::json(e->info.name).dump()).append(":").append(j.dump());
       at = end;
     }
     text += "}";
     text.resize((text.size() + 7) / 8 * 8, ' ');  // the data begin at a multiple of 8
-    if (text.size() > safetensors_header::most_bytes) throw error("safetensors_writer: the names take ", text.size(), " bytes, too many");
+    if (text.size() > safetensors_header::most_bytes)
+      throw error("safetensors_writer: the names take ", text.size(), " bytes, at most ", safetensors_header::most_bytes,
+                  " are allowed");
     return text;
   }
 

@@ -75,7 +75,9 @@ class safetensors_header {
     std::uint64_t length = 0;
     if (file.size() < sizeof(length)) throw error("truncated: ", file.size(), " bytes, a header has at least 8");
     std::memcpy(&length, file.data(), sizeof(length));
-    if (length > most_bytes) throw error("not a safetensors file: its header would have ", length, " bytes, at most ", most_bytes, " are allowed");
+    if (length > most_bytes)
+      throw error("not a safetensors file: its header would have ", length, " bytes, at most ", most_bytes,
+                  " are allowed");
     if (length > file.size() - sizeof(length))
       throw error("truncated: the header has ", length, " bytes, the file ", file.size());
     data_begin = sizeof(length) + static_cast<std::size_t>(length);
@@ -136,7 +138,8 @@ class safetensors_header {
     auto const& offsets = entry["data_offsets"];
     auto const whole = [](json const& n) { return n.is_number_unsigned() && n.get<std::uint64_t>() <= most_index; };
     if (!type.is_string()) throw bad("dtype ", type.dump(), " is not a string");
-    if (!shape.is_array() || !std::ranges::all_of(shape, whole)) throw bad("shape ", shape.dump(), " is not a list of extents");
+    if (!shape.is_array() || !std::ranges::all_of(shape, whole))
+      throw bad("shape ", shape.dump(), " is not a list of extents");
     if (!offsets.is_array() || offsets.size() != 2 || !std::ranges::all_of(offsets, whole))
       throw bad("data_offsets ", offsets.dump(), " are not two positions");
     safetensors_info t{name, type.get<std::string>(), shape.get<std::vector<index_t>>(), offsets[0].get<std::size_t>(),
@@ -163,8 +166,9 @@ class safetensors_header {
     for (auto const& t : tensors) {
       if (t.end > available)
         throw error("truncated: tensor '", t.name, "' ends at byte ", t.end, " of the data, the file has ", available);
-      if (t.begin < at) throw error("tensor '", t.name, "' overlaps the one before it: it begins at ", t.begin, ", not at ", at);
-      if (t.begin > at) throw error("tensor '", t.name, "' leaves a hole: it begins at ", t.begin, ", not at ", at);
+      if (t.begin != at)
+        throw error("tensor '", t.name, t.begin < at ? "' overlaps the one before it" : "' leaves a hole",
+                    ": it begins at ", t.begin, ", not at ", at);
       at = t.end;
     }
     if (at != available) throw error("the tensors end at byte ", at, " of the data, the file has ", available);

@@ -1,5 +1,5 @@
-// Text to ids and back, whatever the vocabulary: `tokenizer` holds a byte_tokenizer, a byte_bpe or a type of the user's.
-// It is a value that does not change: copies are cheap, threads share it. decode(encode(x)) == x for the two above.
+// Text to ids and back, whatever the vocabulary: `tokenizer` holds a byte_tokenizer, a byte_bpe or a user's own type.
+// It is a value that does not change: copies are cheap, threads share it. decode(encode(x)) == x for the first two.
 #pragma once
 
 #include <concepts>
@@ -93,7 +93,9 @@ class tokenizer {
     explicit holder(M m) : model(std::move(m)) {}
     index_t vocab_size() const override { return model.vocab_size(); }
     std::vector<std::int32_t> encode(std::string_view text) const override { return model.encode(text); }
-    std::vector<std::int32_t> encode_ordinary(std::string_view text) const override { return model.encode_ordinary(text); }
+    std::vector<std::int32_t> encode_ordinary(std::string_view text) const override {
+      return model.encode_ordinary(text);
+    }
     std::string decode(std::span<std::int32_t const> ids) const override {
       if constexpr (requires { model.decode(ids); }) {
         return model.decode(ids);
@@ -116,11 +118,12 @@ class tokenizer {
   std::shared_ptr<interface const> model_;
 };
 
-/// Shows text while it is generated: valid UTF-8 at every moment, an unfinished character is held back, and what can never
-/// become one is U+FFFD. Special tokens are skipped unless asked for.
+/// Shows text while it is generated: valid UTF-8 at every moment, an unfinished character is held back, and what can
+/// never become one is U+FFFD. Special tokens are skipped unless asked for.
 class text_stream {
  public:
-  explicit text_stream(tokenizer t, bool show_special = false) : tokenizer_(std::move(t)), show_special_(show_special) {}
+  explicit text_stream(tokenizer t, bool show_special = false)
+      : tokenizer_(std::move(t)), show_special_(show_special) {}
 
   /// The text that is new with this token; often empty.
   std::string push(std::int32_t id) {

@@ -30,8 +30,8 @@ struct bpe_merge {
 /// Source: R. Sennrich et al. 2016 (the merges), A. Radford et al. 2019 (bytes and the pattern that cuts words).
 class byte_bpe {
  public:
-  /// `spellings[id]` is a token in GPT-2's byte alphabet (empty: no such token); earlier merges come first; the texts of
-  /// `added` tokens are found before anything else. With `ignore_merges` a piece that is itself a token is not merged.
+  /// `spellings[id]` is a token in GPT-2's byte alphabet (empty: no such token); earlier merges come first; the texts
+  /// of `added` tokens are found before anything else. With `ignore_merges` a piece that is itself a token stays whole.
   /// Throws when a token occurs twice or a merge does not give what its parts spell.
   byte_bpe(std::vector<std::string> spellings, std::vector<bpe_merge> merges, std::vector<added_token> added = {},
            bool ignore_merges = false)
@@ -121,10 +121,12 @@ class byte_bpe {
     for (std::size_t rank = 0; rank < merges_.size(); ++rank) {
       auto const [left, right, result] = merges_[rank];
       for (std::int32_t id : {left, right, result})
-        if (id < 0 || id >= vocab_size()) throw error("byte_bpe: merge ", rank, " names token ", id, " of ", vocab_size());
+        if (id < 0 || id >= vocab_size())
+          throw error("byte_bpe: merge ", rank, " names token ", id, " of ", vocab_size());
       auto const bytes = [&](std::int32_t id) -> std::string const& { return bytes_[static_cast<std::size_t>(id)]; };
       if (bytes(left) + bytes(right) != bytes(result))
-        throw error("byte_bpe: merge ", rank, " makes '", bytes(result), "' of '", bytes(left), "' and '", bytes(right), "'");
+        throw error("byte_bpe: merge ", rank, " makes '", bytes(result), "' of '", bytes(left), "' and '",
+                    bytes(right), "'");
       ranks_.insert_or_assign(pair_key(left, right), ranked{static_cast<std::int32_t>(rank), result});
     }
   }

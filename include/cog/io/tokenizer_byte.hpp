@@ -58,9 +58,10 @@ inline std::optional<std::string> bytes_of_spelling(std::string_view spelling) {
 /// Bytes as tokens. `byte_tokenizer({"<|endoftext|>"})` has 257 ids.
 class byte_tokenizer {
  public:
-  /// Special tokens take the ids from 256 on, in this order. Throws when one is empty, given twice, or one letter of the
+  /// Special tokens take the ids from 256 on, in this order. Throws when one is empty, given twice, or a letter of the
   /// byte alphabet.
-  explicit byte_tokenizer(std::vector<std::string> const& special_tokens) : byte_tokenizer(with_added(number(special_tokens))) {}
+  explicit byte_tokenizer(std::vector<std::string> const& special_tokens)
+      : byte_tokenizer(with_added(number(special_tokens))) {}
   byte_tokenizer() = default;
   /// From added tokens with their flags. Throws unless their ids are 256, 257, ...
   static byte_tokenizer with_added(std::vector<added_token> tokens) {

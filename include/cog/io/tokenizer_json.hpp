@@ -37,9 +37,11 @@ inline std::string tokenizer_json(std::vector<std::string> const& spellings, std
           .append(": ")
           .append(std::to_string(id));
   // As "a b": a space cannot occur in a spelling, and readers of all ages take it.
-  for (auto const& m : merges)
-    pairs.append(pairs.empty() ? "\n      " : ",\n      ")
-        .append(json(spellings[static_cast<std::size_t>(m.left)] + " " + spellings[static_cast<std::size_t>(m.right)]).dump());
+  for (auto const& m : merges) {
+    std::string const& left = spellings[static_cast<std::size_t>(m.left)];
+    std::string const& right = spellings[static_cast<std::size_t>(m.right)];
+    pairs.append(pairs.empty() ? "\n      " : ",\n      ").append(json(left + " " + right).dump());
+  }
   std::string out = "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": ";
   out.append(tokens.dump())
       .append(",\n  \"normalizer\": null,\n  \"pre_tokenizer\": ").append(bytes.dump())
@@ -66,7 +68,8 @@ class tokenizer_json_reader {
       throw error("model is ", type.dump(), ", only \"BPE\" is read");
     for (auto const* key : {"continuing_subword_prefix", "end_of_word_suffix"})
       if (auto const& v = member(model, key); !v.is_null() && v != "") throw error("model.", key, " is not supported");
-    if (auto const& v = member(model, "dropout"); !v.is_null() && v != 0.0) throw error("model.dropout is not supported");
+    if (auto const& v = member(model, "dropout"); !v.is_null() && v != 0.0)
+      throw error("model.dropout is not supported");
     if (flag(model, "byte_fallback", false)) throw error("model.byte_fallback is not supported");
 
     auto tokens = read_added();
@@ -106,8 +109,8 @@ class tokenizer_json_reader {
       split = &(*split)["pretokenizers"][0];
     if (!split->is_object() || member(*split, "type") != "ByteLevel" || flag(*split, "add_prefix_space", true) ||
         !flag(*split, "use_regex", true))
-      throw error("pre_tokenizer ", split->dump(), " is not supported, only ByteLevel with \"add_prefix_space\": false and "
-                  "\"use_regex\": true");
+      throw error("pre_tokenizer ", split->dump(),
+                  " is not supported, only ByteLevel with \"add_prefix_space\": false and \"use_regex\": true");
     json const& decoder = member(root_, "decoder");
     if (!decoder.is_object() || member(decoder, "type") != "ByteLevel")
       throw error("decoder ", decoder.dump(), " is not supported, only ByteLevel");
