@@ -11,7 +11,7 @@
 #include <type_traits>
 #include <vector>
 
-#include <cog/core/config.hpp>
+#include <cog/core/error.hpp>
 
 namespace cog::cpu_detail {
 
@@ -23,21 +23,19 @@ COG_INLINE void relax() {
 
 class executor {
  public:
-  /// `threads` counts the calling thread; 0 means all cores.
+  /// `threads` counts the calling thread; 0 means all cores. Throws where the system refuses that many.
   explicit executor(int threads = 0) {
     int const wanted = threads > 0 ? threads : static_cast<int>(std::thread::hardware_concurrency());
-    for (int i = 1; i < wanted; ++i) workers_.emplace_back([this] { work(); });
+    try {
+      for (int i = 1; i < wanted; ++i) workers_.emplace_back([this] { work(); });
+    } catch (std::exception const& e) {
+      auto const started = workers_.size();
+      stop();
+      throw error("cpu::context: ", started + 1, " of ", wanted, " threads, then: ", e.what());
+    }
   }
   executor(executor const&) = delete;
-  ~executor() {
-    {
-      std::lock_guard lock(mutex_);
-      stop_ = true;
-      generation_.fetch_add(1, std::memory_order_release);
-    }
-    wake_.notify_all();
-    for (auto& worker : workers_) worker.join();
-  }
+  ~executor() { stop(); }
 
   int threads() const noexcept { return static_cast<int>(workers_.size()) + 1; }
 
@@ -96,6 +94,16 @@ class executor {
       }
     }
   };
+
+  void stop() {
+    {
+      std::lock_guard lock(mutex_);
+      stop_ = true;
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    for (auto& worker : workers_) worker.join();
+  }
 
   void work() {
     inside_ = true;
