@@ -109,6 +109,13 @@ tensor<T, 4, B> attention(tensor<T, 4, B> const& q, tensor<T, 4, B> const& k, te
   return attention_forward<Rule>(q, k, v, mask, options).out;
 }
 
+/// Lazy arguments are evaluated first.
+template <attention_rule Rule, plain_expression Q, plain_expression K, plain_expression V, attention_mask M = no_mask_type>
+  requires(lazy_expression<Q> || lazy_expression<K> || lazy_expression<V>)
+auto attention(Q const& q, K const& k, V const& v, M const& mask = {}, attention_options const& options = {}) {
+  return attention<Rule>(eval(q), eval(k), eval(v), mask, options);
+}
+
 /// The matrix of weights, [B, Hq, Nq, Nk], for those who want to look: O(Nq Nk) memory.
 template <attention_rule Rule, floating T, backend B, attention_mask M = no_mask_type>
 tensor<T, 4, B> attention_weights(tensor<T, 4, B> const& q, tensor<T, 4, B> const& k, M const& mask = {},
@@ -116,7 +123,7 @@ tensor<T, 4, B> attention_weights(tensor<T, 4, B> const& q, tensor<T, 4, B> cons
   using C = compute_t<T>;
   detail::check_attention(Rule::name, q.extents(), k.extents());
   double const scale = detail::attention_scale(Rule::name, options, q.extents()[3]);
-  return eval(cast<T>(composed::weights<Rule>(eval(cast<C>(q)), eval(cast<C>(k)), mask, scale)));
+  return eval(cast<T>(composed::weigh<Rule>(eval(cast<C>(q)), eval(cast<C>(k)), mask, scale).weights));
 }
 
 /// Cog attention: w_j = sign(s_j) e^|s_j| / sum_k e^|s_k|. Weights may be negative; |w| sums to 1 less the share of scores that
@@ -127,10 +134,22 @@ tensor<T, 4, B> cog_attention(tensor<T, 4, B> const& q, tensor<T, 4, B> const& k
   return attention<cog_rule>(q, k, v, mask, options);
 }
 
+template <plain_expression Q, plain_expression K, plain_expression V, attention_mask M = no_mask_type>
+  requires(lazy_expression<Q> || lazy_expression<K> || lazy_expression<V>)
+auto cog_attention(Q const& q, K const& k, V const& v, M const& mask = {}, attention_options const& options = {}) {
+  return attention<cog_rule>(q, k, v, mask, options);
+}
+
 /// Softmax attention: w_j = e^(s_j) / sum_k e^(s_k).
 template <floating T, backend B, attention_mask M = no_mask_type>
 tensor<T, 4, B> softmax_attention(tensor<T, 4, B> const& q, tensor<T, 4, B> const& k, tensor<T, 4, B> const& v,
                                   M const& mask = {}, attention_options const& options = {}) {
+  return attention<softmax_rule>(q, k, v, mask, options);
+}
+
+template <plain_expression Q, plain_expression K, plain_expression V, attention_mask M = no_mask_type>
+  requires(lazy_expression<Q> || lazy_expression<K> || lazy_expression<V>)
+auto softmax_attention(Q const& q, K const& k, V const& v, M const& mask = {}, attention_options const& options = {}) {
   return attention<softmax_rule>(q, k, v, mask, options);
 }
 

@@ -41,65 +41,63 @@ struct rule_gradient {
 namespace composed {
 
 /// [B, Hq, N, W] -> [B, Hkv, Hq / Hkv, N, W], so that the heads of a group meet their key head by broadcasting.
-template <expression X>
-auto grouped(X const& x, index_t key_heads) {
+template <floating C, backend B>
+tensor<C, 5, B> grouped(tensor<C, 4, B> const& x, index_t key_heads) {
   auto const& n = x.extents();
   return reshape(x, extents<5>{n[0], key_heads, key_heads > 0 ? n[1] / key_heads : 0, n[2], n[3]});
 }
-template <expression X>
-auto ungrouped(X const& x) {
+template <floating C, backend B>
+tensor<C, 4, B> ungrouped(tensor<C, 5, B> const& x) {
   auto const& n = x.extents();
   return reshape(x, extents<4>{n[0], n[1] * n[2], n[3], n[4]});
 }
 
 /// scale q k^T: [B, Hq, Nq, Nk].
-template <expression Q, expression K>
-auto scores(Q const& q, K const& k, double scale) {
-  auto const products = eval(matmul(grouped(q, k.extents()[1]), transposed(unsqueeze(k, 2))));
-  return eval(ungrouped(products) * scale);
+template <floating C, backend B>
+tensor<C, 4, B> scores(tensor<C, 4, B> const& q, tensor<C, 4, B> const& k, double scale) {
+  return ungrouped(eval(matmul(grouped(q, k.extents()[1]), transposed(unsqueeze(k, 2))) * scale));
 }
 
-/// e^(u - top) where visible, else 0. `top` has a last extent of 1 and may be -inf where nothing is visible.
-template <attention_rule Rule, expression S, class Visible, expression Top>
-auto shares(S const& s, Visible const& visible, Top const& top) {
-  using C = typename S::value_type;
+/// Which keys each query sees, [B, Hq, Nq, Nk].
+template <backend B, attention_mask M>
+tensor<bool, 4, B> visible(typename B::context const& ctx, M const& mask, extents<4> const& scores) {
+  tensor<bool, 4, B> out(ctx, scores);
+  out.assign(mask.visible(scores));
+  return out;
+}
+
+/// e^(u - top) where visible, else 0; top: [B, Hq, Nq, 1], -inf where nothing is visible.
+template <attention_rule Rule, floating C, backend B>
+tensor<C, 4, B> shares(tensor<C, 4, B> const& s, tensor<bool, 4, B> const& seen, tensor<C, 4, B> const& top) {
   auto const finite = where(top == -std::numeric_limits<C>::infinity(), C(0), top);
-  return where(visible, exp(detail::make_node<op::rule_exponent<Rule>>(s) - finite), C(0));
+  return where(seen, exp(cog::detail::make_node<op::rule_exponent<Rule>>(s) - finite), C(0));
 }
 
-/// The largest visible exponent of each row, [..., 1]; -inf if there is none.
-template <attention_rule Rule, expression S, class Visible>
-auto largest(S const& s, Visible const& visible) {
-  using C = typename S::value_type;
-  auto shape = s.extents();
-  shape[3] = 1;
-  if (s.extents()[3] == 0) return full<C>(s.context(), shape, -std::numeric_limits<C>::infinity());
-  return eval(max(where(visible, detail::make_node<op::rule_exponent<Rule>>(s), -std::numeric_limits<C>::infinity()), -1, keep));
-}
-
-/// weights = weight(s, e^(u - top) / sum e^(u - top)), with s = scale q k^T, over the visible keys.
+/// weight(s, p / total) with p = e^(u - top) and total = sum p over the visible keys; logsumexp = top + log total.
+template <floating C, backend B>
+struct weights_and_logsumexp {
+  tensor<C, 4, B> weights;    // [B, Hq, Nq, Nk]
+  tensor<C, 3, B> logsumexp;  // [B, Hq, Nq]
+};
 template <attention_rule Rule, floating C, backend B, attention_mask M>
-tensor<C, 4, B> weights(tensor<C, 4, B> const& q, tensor<C, 4, B> const& k, M const& mask, double scale) {
+weights_and_logsumexp<C, B> weigh(tensor<C, 4, B> const& q, tensor<C, 4, B> const& k, M const& mask, double scale) {
   auto const s = scores(q, k, scale);
-  auto const visible = mask.visible(s.extents());
-  auto const p = eval(shares<Rule>(s, visible, largest<Rule>(s, visible)));
+  auto const seen = visible<B>(s.context(), mask, s.extents());
+  constexpr C nothing = -std::numeric_limits<C>::infinity();
+  auto top = full<C>(s.context(), extents<4>{s.extents()[0], s.extents()[1], s.extents()[2], 1}, nothing);
+  if (s.size() > 0) top = max(where(seen, cog::detail::make_node<op::rule_exponent<Rule>>(s), nothing), -1, keep);
+  auto const p = shares<Rule>(s, seen, top);
   auto const total = sum(p, -1, keep);
-  return where(visible, detail::make_node<op::rule_weight<Rule>>(s, p / where(total == C(0), C(1), total)), C(0));
+  return {where(seen, cog::detail::make_node<op::rule_weight<Rule>>(s, p / where(total == C(0), C(1), total)), C(0)),
+          eval(squeeze(top, -1) + log(squeeze(total, -1)))};
 }
 
 /// out = weights v, and the logsumexp of the exponents.
 template <attention_rule Rule, floating C, backend B, attention_mask M>
 attention_state<C, B> forward(tensor<C, 4, B> const& q, tensor<C, 4, B> const& k, tensor<C, 4, B> const& v, M const& mask,
                               double scale) {
-  auto const s = scores(q, k, scale);
-  auto const visible = mask.visible(s.extents());
-  auto const top = largest<Rule>(s, visible);
-  auto const p = eval(shares<Rule>(s, visible, top));
-  auto const total = sum(p, -1, keep);
-  tensor<C, 4, B> const w =
-      where(visible, detail::make_node<op::rule_weight<Rule>>(s, p / where(total == C(0), C(1), total)), C(0));
-  auto const out = eval(matmul(grouped(w, k.extents()[1]), unsqueeze(v, 2)));
-  return {ungrouped(out), eval(squeeze(top, -1) + log(squeeze(total, -1)))};
+  auto const [weights, logsumexp] = weigh<Rule>(q, k, mask, scale);
+  return {ungrouped(eval(matmul(grouped(weights, k.extents()[1]), unsqueeze(v, 2)))), logsumexp};
 }
 
 /// The gradients of q, k, v.
@@ -116,18 +114,18 @@ gradients<C, B> backward(tensor<C, 4, B> const& q, tensor<C, 4, B> const& k, ten
                          M const& mask, double scale) {
   index_t const key_heads = k.extents()[1];
   auto const s = scores(q, k, scale);
-  auto const visible = mask.visible(s.extents());
-  auto const p = eval(shares<Rule>(s, visible, unsqueeze(logsumexp, -1)));
-  tensor<C, 4, B> const w = where(visible, detail::make_node<op::rule_weight<Rule>>(s, p), C(0));
+  auto const seen = visible<B>(s.context(), mask, s.extents());
+  auto const p = shares<Rule>(s, seen, unsqueeze(logsumexp, -1));
+  tensor<C, 4, B> const w = where(seen, cog::detail::make_node<op::rule_weight<Rule>>(s, p), C(0));
   auto const g = ungrouped(eval(matmul(grouped(dout, key_heads), transposed(unsqueeze(v, 2)))));
   auto const mean = sum(dout * out, -1, keep);
-  tensor<C, 4, B> const ds = where(visible, detail::make_node<op::rule_gradient<Rule>>(s, p, g, mean), C(0));
+  tensor<C, 4, B> const ds = where(seen, cog::detail::make_node<op::rule_gradient<Rule>>(s, p, g, mean), C(0));
 
   auto const over_group = [&](auto const& rows, auto const& x) {  // sum over the group of rows^T x
     return sum(eval(matmul(transposed(grouped(rows, key_heads)), grouped(x, key_heads))), 2);
   };
-  auto const dq = eval(matmul(grouped(ds, key_heads), unsqueeze(k, 2)));
-  return {eval(ungrouped(dq) * scale), eval(over_group(ds, q) * scale), over_group(w, dout)};
+  return {ungrouped(eval(matmul(grouped(ds, key_heads), unsqueeze(k, 2)) * scale)), eval(over_group(ds, q) * scale),
+          over_group(w, dout)};
 }
 
 }  // namespace composed

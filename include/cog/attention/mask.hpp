@@ -93,22 +93,30 @@ struct boolean {
 template <class T, int Rank, backend B>
 boolean(tensor<T, Rank, B>) -> boolean<T, Rank, B>;
 
+namespace detail {
+
+/// Where the document of each of the tokens after `length` earlier ones begins; `current` holds, and keeps, that of the last.
+template <backend B>
+std::vector<std::int32_t> scan_documents(tensor<bool, 2, B> const& opens, index_t length, std::vector<std::int32_t>& current) {
+  std::vector<std::uint8_t> marks(static_cast<std::size_t>(opens.size()));
+  if (!marks.empty()) B::copy_to_host(opens.context(), marks.data(), opens.contiguous().data(), marks.size());
+  std::vector<std::int32_t> starts;
+  for (std::int32_t& start : current)
+    for (index_t i = 0; i < opens.extents()[1]; ++i) {
+      if (marks[starts.size()] != 0) start = static_cast<std::int32_t>(length + i);
+      starts.push_back(start);
+    }
+  return starts;
+}
+
+}  // namespace detail
+
 /// Where the document of each token begins, [B, N], from the marks of the tokens that open one. Tokens before the first mark
-/// form a document of their own. Built on the host.
+/// form a document of their own. Found on the host.
 template <backend B>
 tensor<std::int32_t, 2, B> document_starts(tensor<bool, 2, B> const& opens) {
-  index_t const batch = opens.extents()[0], length = opens.extents()[1];
-  std::vector<std::uint8_t> marks(static_cast<std::size_t>(opens.size()));
-  if (opens.size() > 0) B::copy_to_host(opens.context(), marks.data(), opens.contiguous().data(), marks.size());
-  std::vector<std::int32_t> starts(marks.size());
-  std::size_t at = 0;
-  for (index_t b = 0; b < batch; ++b) {
-    std::int32_t start = 0;
-    for (index_t i = 0; i < length; ++i, ++at) {
-      if (marks[at] != 0) start = static_cast<std::int32_t>(i);
-      starts[at] = start;
-    }
-  }
+  std::vector<std::int32_t> current(static_cast<std::size_t>(opens.extents()[0]), 0);
+  auto const starts = detail::scan_documents(opens, 0, current);
   return from(opens.context(), std::span<std::int32_t const>(starts), opens.extents());
 }
 
