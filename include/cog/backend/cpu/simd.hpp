@@ -204,7 +204,20 @@ template <class T> COG_INLINE simd<T> to_number(simd_mask<T> m) {
 
 template <class T> COG_INLINE simd<T> fma(simd<T> a, simd<T> b, simd<T> c) { return packet::pmadd(a.v, b.v, c.v); }
 template <class T> COG_INLINE simd<T> abs(simd<T> a) { return packet::pabs(a.v); }
-template <class T> COG_INLINE simd<T> sqrt(simd<T> a) { return packet::psqrt(a.v); }
+
+/// Correctly rounded. Eigen's own approximates, and makes a NaN of infinity.
+template <class P> COG_INLINE P square_root(P a) { return packet::psqrt(a); }
+#if defined(EIGEN_VECTORIZE_SSE)
+COG_INLINE packet::Packet4f square_root(packet::Packet4f a) { return _mm_sqrt_ps(a); }
+#endif
+#if defined(EIGEN_VECTORIZE_AVX)
+COG_INLINE packet::Packet8f square_root(packet::Packet8f a) { return _mm256_sqrt_ps(a); }
+#endif
+#if defined(EIGEN_VECTORIZE_AVX512)
+COG_INLINE packet::Packet16f square_root(packet::Packet16f a) { return _mm512_sqrt_ps(a); }
+COG_INLINE packet::Packet8d square_root(packet::Packet8d a) { return _mm512_sqrt_pd(a); }
+#endif
+template <class T> COG_INLINE simd<T> sqrt(simd<T> a) { return square_root(a.v); }
 template <class T> COG_INLINE simd<T> rsqrt(simd<T> a) { return simd<T>(T(1)) / sqrt(a); }
 template <class T> COG_INLINE simd<T> floor(simd<T> a) { return packet::pfloor(a.v); }
 /// NaN in either argument is the result.
