@@ -66,6 +66,19 @@ T random_value(generator& random, double low = -3, double high = 3) {
   else return narrow<T>(std::uniform_real_distribution<double>(low, high)(random));
 }
 
+/// Random numbers, row-major.
+template <class T, std::size_t N>
+tensor<T, static_cast<int>(N)> dense(generator& random, std::array<index_t, N> const& shape, double low = -3, double high = 3,
+                                     cog::cpu::context const& ctx = context()) {
+  tensor<T, static_cast<int>(N)> x(ctx, shape);
+  for (index_t i = 0; i < x.size(); ++i) x.data()[i] = random_value<T>(random, low, high);
+  return x;
+}
+template <class T, std::size_t N>
+auto dense(generator& random, index_t const (&shape)[N], double low = -3, double high = 3) {
+  return dense<T>(random, std::to_array(shape), low, high);
+}
+
 /// Random numbers behind random strides: axes in any order in memory, steps, margins.
 template <class T, std::size_t N>
 tensor<T, static_cast<int>(N)> strided(generator& random, std::array<index_t, N> const& shape, double low = -3, double high = 3,
