@@ -139,7 +139,7 @@ template <class T, class P>
 struct product_form<mapped<op::multiply, P, constant<T>>> : product_form<P> {
   using node = mapped<op::multiply, P, constant<T>>;
   static auto const& product(node const& e) { return std::get<0>(e.children); }
-  static double alpha(node const& e) { return static_cast<double>(static_cast<compute_t<T>>(std::get<1>(e.children).value)); }
+  static double alpha(node const& e) { return static_cast<double>(std::get<1>(e.children).value); }
   static std::nullptr_t row(node const&) { return nullptr; }
   static constexpr bool scaled = true;
 };
@@ -148,7 +148,7 @@ template <class T, class P>
 struct product_form<mapped<op::multiply, constant<T>, P>> : product_form<P> {
   using node = mapped<op::multiply, constant<T>, P>;
   static auto const& product(node const& e) { return std::get<1>(e.children); }
-  static double alpha(node const& e) { return static_cast<double>(static_cast<compute_t<T>>(std::get<0>(e.children).value)); }
+  static double alpha(node const& e) { return static_cast<double>(std::get<0>(e.children).value); }
   static std::nullptr_t row(node const&) { return nullptr; }
   static constexpr bool scaled = true;
 };

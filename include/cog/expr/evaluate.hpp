@@ -229,7 +229,7 @@ void evaluate_into(tensor<T, R, B>& target, E const& e, bool evaluated_again) {
 template <class T, int R, class B, class E>
 void write_through(tensor<T, R, B> const& target, E const& e) {
   if constexpr (number<E>) {
-    write_through(target, constant<T>{T(e)});
+    write_through(target, constant<T>{static_cast<compute_t<T>>(e)});
   } else {
     static_assert(std::same_as<typename E::value_type, T>, "cog: assign of another dtype; write cast<>");
     static_assert(E::rank <= R, "cog: assign of a higher rank");

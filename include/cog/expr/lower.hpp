@@ -47,7 +47,7 @@ struct array_leaf {
 template <class T>
 struct constant_leaf {
   using value_type = T;
-  T value;
+  compute_t<T> value;
 };
 /// An array whose element at offset i is i.
 template <int Rank>

@@ -12,13 +12,13 @@
 
 namespace cog {
 
-/// A number in an expression; it has the dtype of what it meets.
+/// A number in an expression; it has the dtype of what it meets, but is not rounded to it: x * 0.999 with x in bf16 is no x * 1.
 template <element T>
 struct constant {
   using value_type = T;
   static constexpr int rank = 0;
   static constexpr bool is_recorded = false;
-  T value;
+  compute_t<T> value;
   cog::extents<0> extents() const { return {}; }
 };
 
@@ -129,7 +129,7 @@ auto as_node(X&& x) {
   using E = std::remove_cvref_t<X>;
   if constexpr (number<E>) {
     using T = typename decltype(weak_type<Beside, E>())::type;
-    return constant<T>{T(x)};
+    return constant<T>{static_cast<compute_t<T>>(x)};
   } else {
     return E(std::forward<X>(x));
   }

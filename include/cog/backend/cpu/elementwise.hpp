@@ -128,7 +128,7 @@ struct no_cursor {
 template <class T, int R>
 auto cursor(array_leaf<T, R> const& leaf, index_t offset, index_t stride) { return array_cursor<T>{leaf.data + offset, stride}; }
 template <class T>
-auto cursor(constant_leaf<T> const& leaf, index_t, index_t) { return constant_cursor<T>{leaf.value}; }
+auto cursor(constant_leaf<T> const& leaf, index_t, index_t) { return constant_cursor<compute_t<T>>{leaf.value}; }
 template <int R>
 auto cursor(position_leaf<R> const&, index_t offset, index_t stride) { return position_cursor{offset, stride}; }
 template <class T, int R>
