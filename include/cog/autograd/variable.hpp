@@ -1,6 +1,6 @@
 // variable<T, Rank, B>: a tensor recorded on a tape, and an expression like a tensor is. Expressions of variables are lazy;
 // evaluating one runs one forward kernel and records one step, whose derivative is one kernel too (the reverse sweep of the
-// whole expression at compile time; see expr/lower.hpp).
+// whole expression at compile time; see expr/lower.hpp), and a sum for each leaf that was broadcast.
 #pragma once
 
 #include <memory>
@@ -156,86 +156,69 @@ auto leaf_value(Leaf const& leaf) {
   else return leaf;
 }
 
-/// The gradient of leaf I alone: what is reduced where that leaf was broadcast.
-template <class Tree, int I>
-struct reverse_of {
-  using lane = typename reverse<Tree>::lane;
-  using value_type = float;  // a real; the result type is the leaf's
-  template <class G, class... S>
-  COG_HD COG_INLINE auto operator()(G const& g, S const&... s) const {
-    return get<I>(reverse<Tree>{}(g, s...));
-  }
+/// Where the gradient of one leaf goes: straight into its slot when the leaf has the output's shape; where it was broadcast, into
+/// a temporary that is summed afterwards; nowhere if it needs none.
+template <class T, int Rank, class B>
+struct gradient_target {
+  output<T, Rank> place{nullptr, {}, false};
+  tensor<T, Rank, B> temporary{};
 };
-
-/// Is the gradient of this leaf an output of the reverse kernel?
-template <class Leaf, class Shape>
-bool wants_direct(Leaf const& leaf, Shape const& shape) {
-  if constexpr (is_variable<Leaf>) {
-    if constexpr (floating<typename Leaf::value_type> && Leaf::rank == static_cast<int>(std::tuple_size_v<Shape>))
-      return leaf.needs_gradient() && leaf.extents() == shape;
-  }
-  return false;
-}
-
-/// Where the gradient of one leaf goes: straight into its slot when the leaf has the output's shape, nowhere otherwise.
-template <class Leaf, class Shape>
-auto gradient_output(Leaf const& leaf, Shape const& shape) {
-  if constexpr (is_variable<Leaf>) {
+template <class Leaf, std::size_t Rank>
+auto target_of(Leaf const& leaf, std::array<index_t, Rank> const& shape) {
+  if constexpr (!is_variable<Leaf>) {
+    return no_output{};
+  } else if constexpr (!floating<typename Leaf::value_type>) {
+    return no_output{};
+  } else {
     using T = typename Leaf::value_type;
     using B = typename Leaf::backend_type;
-    constexpr int rank = static_cast<int>(std::tuple_size_v<Shape>);
-    if constexpr (floating<T> && Leaf::rank == rank) {
-      output<T, rank> nowhere{nullptr, {}, false};
-      if (!leaf.needs_gradient() || leaf.extents() != shape) return nowhere;
-      tape& t = *leaf.recorder();
-      auto* have = t.template find<T, rank, B>(leaf.slot());
-      bool const add = have != nullptr;
-      if (!add) t.set(leaf.slot(), tensor<T, rank, B>(leaf.context(), shape));
-      auto& buffer = t.buffer(leaf.slot(), leaf.value());
-      return output_of(buffer.data(), buffer.strides(), add);
-    } else if constexpr (floating<T>) {
-      return output<T, rank>{nullptr, {}, false};
-    } else {
-      return no_output{};
+    constexpr int rank = static_cast<int>(Rank);
+    gradient_target<T, rank, B> target;
+    if (!leaf.needs_gradient()) return target;
+    if constexpr (Leaf::rank == rank) {
+      if (leaf.extents() == shape) {
+        tape& t = *leaf.recorder();
+        bool const add = t.template find<T, rank, B>(leaf.slot()) != nullptr;
+        if (!add) t.set(leaf.slot(), tensor<T, rank, B>(leaf.context(), shape));
+        auto& buffer = t.buffer(leaf.slot(), leaf.value());
+        target.place = output_of(buffer.data(), buffer.strides(), add);
+        return target;
+      }
     }
-  } else {
-    return no_output{};
+    target.temporary = tensor<T, rank, B>(leaf.context(), shape);
+    target.place = output_of(target.temporary.data(), target.temporary.strides());
+    return target;
   }
 }
+inline no_output place_of(no_output) { return {}; }
+template <class T, int R, class B>
+output<T, R> place_of(gradient_target<T, R, B> const& target) { return target.place; }
 
 template <class Tree, class Leaves, class G>
 void run_reverse(Leaves const& leaves, G const& g) {
   using B = typename G::backend_type;
   auto const shape = g.extents();
   auto const values = std::apply([&](auto const&... leaf) { return std::tuple(g, leaf_value(leaf)...); }, leaves);
+  // In order (braces): a leaf that occurs twice writes first and adds then.
+  auto const targets = std::apply([&](auto const&... leaf) { return std::tuple{target_of(leaf, shape)...}; }, leaves);
   std::apply(
-      [&](auto const&... leaf) {
-        bool const any = (wants_direct(leaf, shape) || ...);
-        if (!any) return;
-        // In order (braces): a leaf that occurs twice writes first and adds then.
-        std::tuple outputs{gradient_output(leaf, shape)...};
-        std::apply([&](auto const&... out) { B::for_each(g.context(), shape, reverse<Tree>{}, lower_all(values, shape), make_pack(out...)); },
-                   outputs);
+      [&](auto const&... target) {
+        B::for_each(g.context(), shape, reverse<Tree>{}, lower_all(values, shape), make_pack(place_of(target)...));
       },
-      leaves);
+      targets);
+  auto const finish = [&](auto const& leaf, auto const& target) {
+    if constexpr (requires { target.temporary; }) {
+      if (target.temporary.has_storage()) leaf.recorder()->add(leaf.slot(), sum_to(target.temporary, leaf.extents()));
+    }
+  };
   [&]<std::size_t... I>(std::index_sequence<I...>) {
-    auto const broadcast_leaf = [&]<int At>(auto const& leaf) {
-      using Leaf = std::remove_cvref_t<decltype(leaf)>;
-      if constexpr (is_variable<Leaf>) {
-        using T = typename Leaf::value_type;
-        if constexpr (floating<T>) {
-          if (!leaf.needs_gradient() || wants_direct(leaf, shape)) return;
-          leaf.recorder()->add(leaf.slot(), reduce_leaves<reduction::sum, B, T>(reverse_of<Tree, At>{}, values, shape,
-                                                                                stretched_last(shape, leaf.extents()), leaf.extents()));
-        }
-      }
-    };
-    (broadcast_leaf.template operator()<static_cast<int>(I)>(std::get<I>(leaves)), ...);
+    (finish(std::get<I>(leaves), std::get<I>(targets)), ...);
   }(std::make_index_sequence<std::tuple_size_v<Leaves>>{});
 }
+
 }  // namespace detail
 
-/// One forward kernel; one recorded step, whose derivative is one kernel (and one reduction for each leaf that was broadcast).
+/// One forward kernel; one recorded step, whose derivative is one kernel (and one sum for each leaf that was broadcast).
 template <class node>
   requires(detail::is_element_wise<node> && node::is_recorded)
 auto evaluate(node const& e) {

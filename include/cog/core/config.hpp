@@ -12,8 +12,10 @@
 
 #if defined(__GNUC__)
 #define COG_INLINE inline __attribute__((always_inline))
+#define COG_NOINLINE __attribute__((noinline))
 #else
 #define COG_INLINE inline
+#define COG_NOINLINE
 #endif
 
 namespace cog {

@@ -156,38 +156,34 @@ struct operand_strides {
 template <int Rank, int Operands>
 struct joined_axes {
   static constexpr int capacity = Rank == 0 ? 1 : Rank;
-  int axes = 1;
+  int last = 0;  // the innermost of the joined axes; where nothing is left to join, one axis of extent 1
   index_t extents[capacity] = {};
   index_t strides[Operands][capacity] = {};
 
-  /// Joins the axes [first, last) of `shape`.
-  joined_axes(index_t const* shape, int last, index_t const (*from)[capacity], int first = 0) {
-    axes = 0;
-    for (int a = first; a < last; ++a) {
+  /// Joins the axes [first, end) of `shape`.
+  joined_axes(index_t const* shape, int end, index_t const (*from)[capacity], int first = 0) {
+    extents[0] = 1;
+    for (int a = first; a < end; ++a) {
       if (shape[a] == 1) continue;
-      bool join = axes > 0;
-      for (int k = 0; k < Operands && join; ++k) join = strides[k][axes - 1] == from[k][a] * shape[a];
-      if (!join) ++axes;
-      extents[axes - 1] = join ? extents[axes - 1] * shape[a] : shape[a];
-      for (int k = 0; k < Operands; ++k) strides[k][axes - 1] = from[k][a];
-    }
-    if (axes == 0) {
-      axes = 1;
-      extents[0] = 1;
-      for (int k = 0; k < Operands; ++k) strides[k][0] = 0;
+      // An axis of extent 1 joins anything.
+      bool join = true;
+      for (int k = 0; k < Operands && join; ++k) join = extents[last] == 1 || strides[k][last] == from[k][a] * shape[a];
+      if (!join) ++last;
+      extents[last] = join ? extents[last] * shape[a] : shape[a];
+      for (int k = 0; k < Operands; ++k) strides[k][last] = from[k][a];
     }
   }
   index_t size() const {
     index_t n = 1;
-    for (int a = 0; a < axes; ++a) n *= extents[a];
+    for (int a = 0; a <= last; ++a) n *= extents[a];
     return n;
   }
-  index_t inner() const { return extents[axes - 1]; }
-  index_t inner_stride(int operand) const { return strides[operand][axes - 1]; }
+  index_t inner() const { return extents[last]; }
+  index_t inner_stride(int operand) const { return strides[operand][last]; }
 
   /// Adds the offset of every operand at flat position `at` of these axes.
   void add_offsets(index_t at, index_t* offset) const {
-    for (int a = std::min(axes, capacity) - 1; a >= 0; --a) {
+    for (int a = std::min(last, capacity - 1); a >= 0; --a) {
       index_t const i = a == 0 ? at : at % extents[a];
       if (a > 0) at /= extents[a];
       for (int o = 0; o < Operands; ++o) offset[o] += i * strides[o][a];

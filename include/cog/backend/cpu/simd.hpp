@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 
+#include <cog/backend/cpu/simd_narrow.hpp>
 #include <cog/core/dtype.hpp>
 #include <cog/core/math.hpp>
 
@@ -107,12 +108,8 @@ struct simd {
   /// Loads and stores of any element type, converted lane by lane.
   template <class U>
   static COG_INLINE simd load(U const* p) {
-    if constexpr (std::same_as<T, float> && std::same_as<U, bf16>) {
-      alignas(64) std::uint32_t wide[size];
-      for (int i = 0; i < size; ++i) wide[i] = static_cast<std::uint32_t>(p[i].bits) << 16;
-      simd out;
-      std::memcpy(&out.v, wide, sizeof(out.v));
-      return out;
+    if constexpr (std::same_as<T, float> && reduced_float<U>) {
+      return widen(p);
     } else {
       alignas(64) T lanes[size];
       for (int i = 0; i < size; ++i) lanes[i] = static_cast<T>(p[i]);
@@ -121,32 +118,38 @@ struct simd {
   }
   template <class U>
   COG_INLINE void store(U* p) const {
-    alignas(64) T lanes[size];
-    store_aligned(lanes);
-    for (int i = 0; i < size; ++i) p[i] = static_cast<U>(lanes[i]);
+    if constexpr (std::same_as<T, float> && reduced_float<U>) {
+      narrow(v, p);
+    } else {
+      alignas(64) T lanes[size];
+      store_aligned(lanes);
+      for (int i = 0; i < size; ++i) p[i] = static_cast<U>(lanes[i]);
+    }
   }
+  // What follows is for strides and tails; out of line it is small, and so is every loop that has it.
+
   /// Elements p[0], p[stride], ...
   template <class U>
-  static COG_INLINE simd gather(U const* p, index_t stride) {
+  static COG_NOINLINE simd gather(U const* p, index_t stride) {
     alignas(64) T lanes[size];
     for (int i = 0; i < size; ++i) lanes[i] = static_cast<T>(p[i * stride]);
     return load_aligned(lanes);
   }
   template <class U>
-  COG_INLINE void scatter(U* p, index_t stride) const {
+  COG_NOINLINE void scatter(U* p, index_t stride) const {
     alignas(64) T lanes[size];
     store_aligned(lanes);
     for (int i = 0; i < size; ++i) p[i * stride] = static_cast<U>(lanes[i]);
   }
   /// The first n lanes; the others hold `fill` / are not written.
   template <class U>
-  static COG_INLINE simd load_partial(U const* p, index_t n, index_t stride = 1, T fill = T(0)) {
+  static COG_NOINLINE simd load_partial(U const* p, index_t n, index_t stride = 1, T fill = T(0)) {
     alignas(64) T lanes[size];
     for (int i = 0; i < size; ++i) lanes[i] = i < n ? static_cast<T>(p[i * stride]) : fill;
     return load_aligned(lanes);
   }
   template <class U>
-  COG_INLINE void store_partial(U* p, index_t n, index_t stride = 1) const {
+  COG_NOINLINE void store_partial(U* p, index_t n, index_t stride = 1) const {
     alignas(64) T lanes[size];
     store_aligned(lanes);
     for (int i = 0; i < n; ++i) p[i * stride] = static_cast<U>(lanes[i]);
