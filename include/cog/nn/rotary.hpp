@@ -35,7 +35,7 @@ tensor<T, R, B> turn_pairs(tensor<T, R, B> const& input, tensor<compute_t<T>, A,
   auto const pairs = [](auto const& rows) { return slice(rows, -1, 0, rows.extent(-1), 2); };  // the first of each
   auto const shape = pairs(x).extents();
   auto const table = select(turns.contiguous(), -1, 0);
-  if (x.extent(-1) % 2 != 0 || turns.extent(-1) != 2 || broadcast("rotate_pairs", table.extents(), shape) != shape)
+  if (x.extent(-1) != 2 * table.extent(-1) || turns.extent(-1) != 2 || broadcast("rotate_pairs", table.extents(), shape) != shape)
     throw error("rotate_pairs: x of shape ", x.extents(), " by turns of shape ", turns.extents(), " [..., pair, cosine and sine]");
   detail::check_recording(x);
   tensor<T, R, B> out(x.context(), x.extents());
@@ -61,6 +61,7 @@ tensor<T, R, B> rotate_pairs(tensor<T, R, B> const& x, tensor<compute_t<T>, A, B
 }
 template <class T, int R, class B, int A>
 variable<T, R, B> rotate_pairs(variable<T, R, B> const& x, tensor<compute_t<T>, A, B> const& turns) {
+  pause_recording const paused;
   return detail::record(
       rotate_pairs(x.value(), turns), x.recorder(),
       [x, turns](tensor<T, R, B> const& g) { detail::accumulate(x, detail::turn_pairs(g, turns, -1)); }, x);
