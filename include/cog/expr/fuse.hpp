@@ -39,6 +39,11 @@ auto fuse(F const& f, X const&... x) {
     using tuple = std::remove_cv_t<decltype(inputs)>;
     auto e = f(placeholder<static_cast<int>(I), std::tuple_element_t<I, tuple>>{std::get<I>(inputs).extents()}...);
     static_assert(detail::is_mapped<decltype(e)>, "cog: fuse needs an element-wise expression of its arguments");
+    auto const check = [&](auto const& shape) {  // an input that the lambda does not use is loaded all the same
+      if (broadcast("fuse", shape, e.extents()) != e.extents())
+        throw error("fuse: an input of shape ", shape, " for a result of shape ", e.extents());
+    };
+    (check(std::get<I>(inputs).extents()), ...);
     return fused<decltype(e), std::tuple_element_t<I, tuple>...>{e, inputs};
   }(std::index_sequence_for<X...>{});
 }
