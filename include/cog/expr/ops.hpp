@@ -30,21 +30,30 @@ COG_HD adjoints<S, 1 + sizeof...(Rest)> each(S first, Rest... rest) {
   return {{first, rest...}};
 }
 
+/// The wider type of one operand or two.
+template <class... T>
+struct wider;
+template <class A>
+struct wider<A> {
+  using type = A;
+};
+template <class A, class B>
+struct wider<A, B> {
+  using type = promote_t<A, B>;
+};
+
 // What kind of operation: fixes the result type and the type computed in.
+/// The result has the wider type of the operands.
 struct arithmetic {
   template <class... T>
-  using result = typename decltype([] {
-    if constexpr (sizeof...(T) == 1) return std::type_identity<std::tuple_element_t<0, std::tuple<T...>>>{};
-    else return []<class A, class B>(std::type_identity<A>, std::type_identity<B>) {
-      return std::type_identity<promote_t<A, B>>{};
-    }(std::type_identity<T>{}...);
-  }())::type;
+  using result = typename wider<T...>::type;
   static constexpr bool differentiable = true;
 };
 /// Needs real numbers: on integers it would lose them.
 struct transcendental : arithmetic {
   static constexpr bool real_only = true;
 };
+/// The result is bool; no gradient flows.
 struct comparison {
   template <class...>
   using result = bool;

@@ -1,0 +1,39 @@
+#!/bin/sh
+# Makes the reference below build/reference/html. Needs doxygen 1.9.4 or newer (Debian: apt-get install doxygen).
+#   reference.sh [FOLDER]         FOLDER instead of build/reference
+#   reference.sh --filter FILE    what doxygen is shown of a file: the lines at the head of a header become its
+#                                 description, and < in comments is no HTML
+set -eu
+
+if [ "${1:-}" = --filter ]; then
+  exec awk '
+    # A < in a comment is a bracket, not a tag; code between backticks is left as it is.
+    function escape(line,   part, n, i, out) {
+      n = split(line, part, "`")
+      for (i = 1; i <= n; ++i) {
+        if (i % 2) gsub(/</, "\\\\<", part[i])
+        out = out (i > 1 ? "`" : "") part[i]
+      }
+      return out
+    }
+    NR == 1 && /^\/\/ / { print "/// \\file"; head = 1 }
+    head && /^\/\/( |$)/ { print "/" escape($0); next }
+    { head = 0 }
+    /^ *\/\/\// { print escape($0); next }
+    { print }' "$2"
+fi
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+cd "$root"
+command -v doxygen >/dev/null || { echo "reference.sh: doxygen is not installed" >&2; exit 77; }
+out=${1:-build/reference}
+mkdir -p "$out"
+version=$(awk '/^#define COG_VERSION_(MAJOR|MINOR|PATCH) / { v = v (v == "" ? "" : ".") $3 } END { print v }' include/cog/core/version.hpp)
+{ cat docs/Doxyfile; echo "PROJECT_NUMBER = $version"; echo "OUTPUT_DIRECTORY = $out"; echo "WARN_LOGFILE = $out/warnings"; } | doxygen -
+
+# Doxygen takes a variadic template that inherits from itself for a circle.
+if grep -v 'potential recursive class relation' "$out/warnings" | grep . >&2; then
+  echo "reference.sh: the comments above are broken" >&2
+  exit 1
+fi
+echo "reference: $out/html/index.html"
