@@ -41,7 +41,8 @@ struct parts {
 
 auto save(fs::path const& root, index_t step, parts& model, index_t keep = 0) {
   return cog::save_checkpoint(
-      root, step, {{"seed", 7}}, [&](fs::path const& to) { cog::save_parameters(model, to / "model.safetensors"); }, keep);
+      root, step, {{"seed", 7}}, [&](fs::path const& to) { cog::save_parameters(model, to / "model.safetensors"); },
+      keep);
 }
 std::vector<std::string> names(fs::path const& root) {
   std::vector<std::string> out;
@@ -165,7 +166,8 @@ TEST_CASE("damage is named") {
     auto bad = good;
     bad[9] ^= 4;
     put(path, bad);
-    CHECK_THROWS_WITH(cog::latest_checkpoint(root.path)->load("model.safetensors", model), Catch::Contains(path.string()));
+    CHECK_THROWS_WITH(cog::latest_checkpoint(root.path)->load("model.safetensors", model),
+                      Catch::Contains(path.string()));
   }
   SECTION("truncated: the one before is taken, and the reason is told") {
     save(root.path, 20, model);

@@ -122,7 +122,8 @@ TEST_CASE("learning rates: constant, warm-up, cosine, floor") {
 
   CHECK_THROWS_WITH((cog::learning_rate{.peak = 1e-4, .floor = 1e-3})(0), Catch::Contains("floor"));
   CHECK_THROWS_AS((cog::learning_rate{.peak = -1})(0), cog::error);
-  CHECK_THROWS_WITH((cog::learning_rate{.peak = 1, .warmup = 10, .steps = 5})(0), Catch::Contains("10 steps of warm-up"));
+  CHECK_THROWS_WITH((cog::learning_rate{.peak = 1, .warmup = 10, .steps = 5})(0),
+                    Catch::Contains("10 steps of warm-up"));
 }
 
 TEST_CASE("AdamW follows its formula over 200 steps") {
@@ -146,21 +147,27 @@ TEST_CASE("AdamW names what is wrong") {
   CHECK_THROWS_WITH((cog::adamw<cog::cpu>(model, {.weight_decay = -1})), Catch::Contains("weight_decay"));
 
   cog::adamw<cog::cpu> optimizer(model);
-  auto const wrong = [](auto const& p) { return cog::zeros<float>(ctx, std::array<index_t, std::remove_cvref_t<decltype(p)>::rank>{}); };
-  CHECK_THROWS_WITH(optimizer.step(model, wrong, 1e-3), Catch::Contains("'matrix' has shape [33, 17], its gradient [0, 0]"));
+  auto const wrong = [](auto const& p) {
+    return cog::zeros<float>(ctx, std::array<index_t, std::remove_cvref_t<decltype(p)>::rank>{});
+  };
+  CHECK_THROWS_WITH(optimizer.step(model, wrong, 1e-3),
+                    Catch::Contains("'matrix' has shape [33, 17], its gradient [0, 0]"));
   model.bias = cog::zeros<float>(ctx, {20});
-  CHECK_THROWS_WITH(optimizer.step(model, made_up{1}, 1e-3), Catch::Contains("'bias' has shape [20], its state has [19]"));
+  CHECK_THROWS_WITH(optimizer.step(model, made_up{1}, 1e-3),
+                    Catch::Contains("'bias' has shape [20], its state has [19]"));
 }
 
 TEST_CASE("what decays can be chosen by name") {
   parts<float> model;
-  cog::adamw<cog::cpu> optimizer(model, {.weight_decay = 0.5, .decays = [](std::string_view name, int) { return name == "bias"; }});
+  cog::adamw<cog::cpu> optimizer(
+      model, {.weight_decay = 0.5, .decays = [](std::string_view name, int) { return name == "bias"; }});
   auto const zero = [](auto const& p) { return zeros_like(p); };
   auto const before = all_values(model);
   optimizer.step(model, zero, 0.1);
   auto const after = all_values(model);
   CHECK(after.at("matrix") == before.at("matrix"));
-  for (std::size_t i = 0; i < after.at("bias").size(); ++i) CHECK(after.at("bias")[i] == Approx(0.95 * before.at("bias")[i]));
+  for (std::size_t i = 0; i < after.at("bias").size(); ++i)
+    CHECK(after.at("bias")[i] == Approx(0.95 * before.at("bias")[i]));
 }
 
 TEST_CASE("the state of AdamW is a module: copied over, another optimiser goes on bit for bit") {
@@ -202,7 +209,8 @@ TEST_CASE("clipping by the global norm") {
   parts<float> scaled;
   cog::adamw<cog::cpu> one(model), other(scaled);
   one.step(model, clipped, 1e-2);
-  other.step(scaled, [&](auto const& p) { return cog::tensor(g(p) * static_cast<float>(clipped.scale)); }, 1e-2);
+  other.step(
+      scaled, [&](auto const& p) { return cog::tensor(g(p) * static_cast<float>(clipped.scale)); }, 1e-2);
   CHECK(all_values(model) == all_values(scaled));
 
   auto const broken = [](auto const& p) {

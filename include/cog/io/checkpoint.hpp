@@ -1,7 +1,8 @@
 // Checkpoints: ROOT/step-00000120/ with state.json, written last, beside the files that the caller puts there.
-// A checkpoint is made under a hidden name, flushed to the disk and renamed, so that after a crash at any moment every folder
-// called step-* is whole. There is no pointer to the newest one that could disagree with what is there: it is the highest step.
-// state.json also knows the size and CRC-32 of every file, so that damage on the way is an error with a name, not a strange model.
+// A checkpoint is made under a hidden name, flushed to the disk and renamed, so that after a crash at any moment every
+// folder called step-* is whole. There is no pointer to the newest one that could disagree with what is there: it is
+// the highest step. state.json also knows the size and CRC-32 of every file, so that damage on the way is an error with
+// a name, not a strange model.
 #pragma once
 
 #include <algorithm>
@@ -74,7 +75,8 @@ inline std::string checkpoint_name(index_t step) {
 inline std::optional<index_t> checkpoint_step(std::string const& name) {
   if (!name.starts_with(checkpoint_prefix)) return std::nullopt;
   auto const digits = std::string_view(name).substr(checkpoint_prefix.size());
-  if (digits.empty() || digits.size() > 18 || digits.find_first_not_of("0123456789") != digits.npos) return std::nullopt;
+  if (digits.empty() || digits.size() > 18 || digits.find_first_not_of("0123456789") != digits.npos)
+    return std::nullopt;
   return std::stoll(std::string(digits));
 }
 
@@ -83,7 +85,7 @@ inline std::optional<index_t> checkpoint_step(std::string const& name) {
 /// A checkpoint on the disk, open for reading.
 class checkpoint_reader {
  public:
-  /// Reads state.json and compares the sizes of all files. Throws, naming the file, when something is missing or truncated.
+  /// Reads state.json and compares the sizes of all files. Throws, naming the file, when one is missing or truncated.
   explicit checkpoint_reader(std::filesystem::path folder) : folder_(std::move(folder)) {
     auto const path = folder_ / "state.json";
     mapped_file const text(path);
@@ -101,7 +103,8 @@ class checkpoint_reader {
       std::error_code code;
       auto const size = std::filesystem::file_size(folder_ / f.name, code);
       if (code) throw error("checkpoint ", (folder_ / f.name).string(), ": ", code.message());
-      if (size != f.bytes) throw error("checkpoint ", (folder_ / f.name).string(), ": ", size, " bytes, ", f.bytes, " were written");
+      if (size != f.bytes)
+        throw error("checkpoint ", (folder_ / f.name).string(), ": ", size, " bytes, ", f.bytes, " were written");
     }
   }
 
@@ -113,8 +116,8 @@ class checkpoint_reader {
     return std::ranges::any_of(files_, [&](auto const& f) { return f.name == file; });
   }
 
-  /// Loads what save_parameters wrote. Throws, naming the file and the tensor and both shapes, when they do not fit, and
-  /// when the file is not the one that was written.
+  /// Loads what save_parameters wrote. Throws, naming the file and the tensor and both shapes, when they do not fit,
+  /// and when the file is not the one that was written.
   template <visitable M>
   void load(std::string const& file, M& module) const {
     auto const known = std::ranges::find(files_, file, &entry::name);
@@ -155,10 +158,11 @@ inline std::vector<std::filesystem::path> checkpoint_folders(std::filesystem::pa
   return out;
 }
 
-/// The newest complete checkpoint below `root`. One that a copy from elsewhere left incomplete is passed over, and `skipped`
-/// receives the reason.
+/// The newest complete checkpoint below `root`. One that a copy from elsewhere left incomplete is passed over, and
+/// `skipped` receives the reason.
 inline std::optional<checkpoint_reader> latest_checkpoint(
-    std::filesystem::path const& root, std::function<void(std::string const&)> const& skipped = [](std::string const&) {}) {
+    std::filesystem::path const& root,
+    std::function<void(std::string const&)> const& skipped = [](std::string const&) {}) {
   for (auto const& folder : checkpoint_folders(root)) {
     try {
       return checkpoint_reader(folder);
@@ -170,11 +174,12 @@ inline std::optional<checkpoint_reader> latest_checkpoint(
 }
 
 /// Writes ROOT/step-N: `write(folder)` puts files into a folder, `state` is an object that state.json holds.
-/// Then removes all but the newest `keep_newest` checkpoints up to this one (0: none is removed). One program at a time writes below a root.
-/// Returns the folder's final path. Throws when the disk does not take it; what was there before is then still there.
+/// Then removes all but the newest `keep_newest` checkpoints up to this one (0: none is removed). One program at a time
+/// writes below a root. Returns the folder's final path. Throws when the disk does not take it; what was there before
+/// is then still there.
 template <class Write>
-std::filesystem::path save_checkpoint(std::filesystem::path const& root, index_t step, nlohmann::json state, Write const& write,
-                                      index_t keep_newest = 0) {
+std::filesystem::path save_checkpoint(std::filesystem::path const& root, index_t step, nlohmann::json state,
+                                      Write const& write, index_t keep_newest = 0) {
   namespace fs = std::filesystem;
   fs::create_directories(root);
   auto const hidden = [](fs::path const& e) { return e.filename().string().starts_with(".step-"); };
@@ -202,7 +207,8 @@ std::filesystem::path save_checkpoint(std::filesystem::path const& root, index_t
     if (!placed && (errno == ENOTEMPTY || errno == EEXIST))
       placed = ::renameat2(AT_FDCWD, made.c_str(), AT_FDCWD, final.c_str(), RENAME_EXCHANGE) == 0;
 #endif
-    if (!placed && (errno == ENOTEMPTY || errno == EEXIST || errno == EINVAL || errno == ENOSYS)) {  // not all file systems can
+    if (!placed &&
+        (errno == ENOTEMPTY || errno == EEXIST || errno == EINVAL || errno == ENOSYS)) {  // not all file systems can
       fs::remove_all(final);
       placed = ::rename(made.c_str(), final.c_str()) == 0;
     }

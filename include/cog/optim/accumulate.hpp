@@ -9,8 +9,8 @@
 
 namespace cog {
 
-/// `gradient_mean<cpu> mean; for (each small batch) { ... mean.add(model, gradients); } optimizer.step(model, mean); mean.clear();`
-/// Each batch counts alike. Sums are kept in State, whatever the precision of the gradients.
+/// `gradient_mean<cpu> mean; for (each small batch) { ... mean.add(model, gradients); } optimizer.step(model, mean);
+/// mean.clear();` Each batch counts alike. Sums are kept in State, whatever the precision of the gradients.
 template <backend B, floating State = float>
 class gradient_mean {
  public:

@@ -1,6 +1,6 @@
 // AdamW: Adam with decoupled weight decay (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019).
-// A step is one kernel for each parameter, in place: it reads parameter, two moments and gradient and writes the first three.
-// The moments are kept in the precision that is computed in (float for bf16 and half), by name.
+// A step is one kernel for each parameter, in place: it reads parameter, two moments and gradient and writes the first
+// three. The moments are kept in the precision that is computed in (float for bf16 and half), by name.
 #pragma once
 
 #include <cmath>
@@ -25,18 +25,19 @@ struct adamw_options {
 
 namespace detail {
 
-/// (parameter, moments, leaves of the gradient) -> (parameter, moments). Tree is the gradient's expression over arguments 3, 4 ...
+/// (parameter, moments, leaves of the gradient) -> (parameter, moments). Tree is the gradient's expression over
+/// arguments 3, 4 ...
 template <class Tree, class State>
 struct adamw_update {
   using lane = std::conditional_t<simd_able<Tree, State>::value, State, void>;
-  State keep1, keep2, keep_weight, step, root_scale, epsilon;
+  State keep1, add1, keep2, add2, keep_weight, step, root_scale, epsilon;
 
   template <class S, class... G>
   COG_HD COG_INLINE auto operator()(S p, S first, S second, G const&... leaves) const {
     using math::sqrt;
     S const g = convert<State>(sweep<Tree>::forward(make_pack(p, first, second, leaves...)).value);
-    S const m = S(keep1) * first + S(1 - keep1) * g;
-    S const v = S(keep2) * second + S(1 - keep2) * g * g;
+    S const m = S(keep1) * first + S(add1) * g;
+    S const v = S(keep2) * second + S(add2) * g * g;
     S const next = S(keep_weight) * p - S(step) * m / (S(root_scale) * sqrt(v) + S(epsilon));
     return make_pack(next, m, v);
   }
@@ -61,7 +62,7 @@ class adamw {
   }
 
   /// One step on every parameter, in place. `gradients(parameter)` is an expression of the parameter's shape: what
-  /// value_and_grad returns, or clip_norm, or gradient_mean. Throws when a shape or the set of parameters is another one.
+  /// value_and_grad returns, or clip_norm, or gradient_mean. Throws when the shape or the parameter is not the expected.
   template <class Model, class Gradients>
   void step(Model& model, Gradients const& gradients, double learning_rate) {
     if (!std::isfinite(learning_rate)) throw error("adamw: learning rate ", learning_rate);
@@ -72,15 +73,19 @@ class adamw {
       constexpr int rank = std::remove_cvref_t<decltype(parameter)>::rank;
       auto const g = gradients(parameter);
       using gradient = std::remove_cvref_t<decltype(g)>;
-      static_assert(std::same_as<compute_t<typename gradient::value_type>, State>, "cog: gradients of another precision");
+      static_assert(std::same_as<compute_t<typename gradient::value_type>, State>,
+                    "cog: gradients of another precision");
       if (g.extents() != parameter.extents())
-        throw error("adamw: parameter '", std::string(name), "' has shape ", parameter.extents(), ", its gradient ", g.extents());
+        throw error("adamw: parameter '", std::string(name), "' has shape ", parameter.extents(), ", its gradient ",
+                    g.extents());
       bool const decays = options_.weight_decay != 0 && options_.decays(name, rank);
 
       using tree = typename detail::tree_of<gradient, 3>::type;
       detail::adamw_update<tree, State> const update{
           .keep1 = static_cast<State>(options_.beta1),
+          .add1 = static_cast<State>(1 - options_.beta1),
           .keep2 = static_cast<State>(options_.beta2),
+          .add2 = static_cast<State>(1 - options_.beta2),
           .keep_weight = static_cast<State>(decays ? 1 - learning_rate * options_.weight_decay : 1.0),
           .step = static_cast<State>(learning_rate / correction1),
           .root_scale = static_cast<State>(1 / std::sqrt(correction2)),

@@ -17,8 +17,10 @@ template <class Model, class Gradients>
 double global_norm(Model& model, Gradients const& gradients) {
   double squares = 0;
   for_each_distinct_parameter(model, [&](auto const&, auto& parameter) {
-    squares += static_cast<double>(sum(square(cast<compute_t<typename std::remove_cvref_t<decltype(parameter)>::value_type>>(
-                                           gradients(parameter)))).item());
+    squares +=
+        static_cast<double>(sum(square(cast<compute_t<typename std::remove_cvref_t<decltype(parameter)>::value_type>>(
+                                    gradients(parameter))))
+                                .item());
   });
   return std::sqrt(squares);
 }
@@ -31,7 +33,9 @@ struct clipped_gradients {
   double scale;  // 1 unless the norm was above the limit
 
   template <class T, int R, class B>
-  auto operator()(tensor<T, R, B> const& parameter) const { return cast<compute_t<T>>(gradients(parameter)) * scale; }
+  auto operator()(tensor<T, R, B> const& parameter) const {
+    return cast<compute_t<T>>(gradients(parameter)) * scale;
+  }
 };
 
 /// Gradients whose global norm is at most `limit`: `optimizer.step(model, clip_norm(model, gradients, 1.0))`.
@@ -43,7 +47,8 @@ clipped_gradients<Gradients> clip_norm(Model& model, Gradients gradients, double
   if (!std::isfinite(norm)) {
     for_each_distinct_parameter(model, [&](auto const& name, auto& parameter) {
       auto const largest = static_cast<double>(max(abs(gradients(parameter))).item());
-      if (!std::isfinite(largest)) throw error("the gradient of parameter '", std::string(name), "' is not finite: it holds ", largest);
+      if (!std::isfinite(largest))
+        throw error("the gradient of parameter '", std::string(name), "' is not finite: it holds ", largest);
     });
     throw error("the gradients are finite, but their norm is ", norm);
   }

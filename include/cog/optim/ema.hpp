@@ -1,4 +1,4 @@
-// An exponential moving average of a model's parameters: what is evaluated and sampled from, while the model itself trains.
+// An exponential moving average of a model's parameters: what is evaluated and sampled, while the model itself trains.
 #pragma once
 
 #include <any>
@@ -10,7 +10,8 @@
 
 namespace cog {
 
-/// `ema<cpu> average(model, 0.999); ... optimizer.step(...); average.update(model); ... auto smooth = average.of(model);`
+/// `ema<cpu> average(model, 0.999); ... optimizer.step(...); average.update(model); ... auto smooth =
+/// average.of(model);`
 template <backend B, floating State = float>
 class ema {
  public:
@@ -44,7 +45,8 @@ class ema {
         if (!mine.has_value()) mine = smooth(average_.of(name, parameter), parameter);
         auto const* same = std::any_cast<tensor_type>(&mine);
         if (!same || same->extents() != parameter.extents())
-          throw error("ema: parameter '", std::string(name), "' shares its elements with one of another shape or dtype");
+          throw error("ema: parameter '", std::string(name),
+                      "' shares its elements with one of another shape or dtype");
         parameter = *same;
       }
     });
@@ -56,7 +58,9 @@ class ema {
 
   /// The averages under the parameters' names: a file of them is a file of the model.
   template <class F>
-  void visit(F&& f) { average_.visit(f); }
+  void visit(F&& f) {
+    average_.visit(f);
+  }
 
  private:
   /// The average in the parameter's dtype, in storage of its own.

@@ -11,9 +11,9 @@
 
 namespace cog {
 
-/// `learning_rate{3e-4}` is constant; `learning_rate{.peak = 1e-3, .floor = 1e-4, .warmup = 100, .steps = 2000}` warms up over
-/// 100 steps, then follows half a cosine and reaches the floor at step 2000, where it stays.
-/// Source of the cosine: Loshchilov and Hutter, "SGDR", 2017.
+/// `learning_rate{3e-4}` is constant; `learning_rate{.peak = 1e-3, .floor = 1e-4, .warmup = 100, .steps = 2000}` warms
+/// up over 100 steps, then follows half a cosine and reaches the floor at step 2000, where it stays. Source of the
+/// cosine: Loshchilov and Hutter, "SGDR", 2017.
 struct learning_rate {
   double peak;
   double floor = 0;
@@ -32,7 +32,8 @@ struct learning_rate {
  private:
   void check() const {
     if (!(peak >= 0 && std::isfinite(peak))) throw error("learning_rate: peak = ", peak);
-    if (!(floor >= 0 && floor <= peak)) throw error("learning_rate: floor = ", floor, " does not lie between 0 and ", peak);
+    if (!(floor >= 0 && floor <= peak))
+      throw error("learning_rate: floor = ", floor, " does not lie between 0 and ", peak);
     if (warmup < 0 || steps < 0 || (steps > 0 && warmup > steps))
       throw error("learning_rate: ", warmup, " steps of warm-up before step ", steps);
   }

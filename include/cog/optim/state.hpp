@@ -1,5 +1,6 @@
-// A tensor for each parameter of a model, of the parameter's shape and kept under its name: what optimisers and averages remember.
-// Parameters that share their elements (tied weights) are one: the first name that a traversal meets stands for all of them.
+// A tensor for each parameter of a model, of the parameter's shape and kept under its name: what optimisers and
+// averages remember. Parameters that share their elements (tied weights) are one: the first name that a traversal meets
+// stands for all of them.
 #pragma once
 
 #include <algorithm>
@@ -34,7 +35,8 @@ class parameter_state {
   /// Zeros of the parameter's shape. Throws when the name is taken.
   template <class T, int R>
   tensor<State, R, B> add(std::string_view name, tensor<T, R, B> const& parameter) {
-    static_assert(std::same_as<compute_t<T>, State>, "cog: state of another precision than the parameters are computed in");
+    static_assert(std::same_as<compute_t<T>, State>,
+                  "cog: state of another precision than the parameters are computed in");
     static_assert(R <= most_axes);
     auto const& shape = parameter.extents();
     auto const [at, fresh] = entries_.try_emplace(
@@ -47,9 +49,11 @@ class parameter_state {
   template <class T, int R>
   tensor<State, R, B> of(std::string_view name, tensor<T, R, B> const& parameter) const {
     auto const at = entries_.find(name);
-    if (at == entries_.end()) throw error("parameter '", std::string(name), "' was not in the model that this state was made for");
+    if (at == entries_.end())
+      throw error("parameter '", std::string(name), "' was not in the model that this state was made for");
     if (!std::ranges::equal(at->second.shape, parameter.extents()))
-      throw error("parameter '", std::string(name), "' has shape ", parameter.extents(), ", its state has ", shape_of(at->second));
+      throw error("parameter '", std::string(name), "' has shape ", parameter.extents(), ", its state has ",
+                  shape_of(at->second));
     return as<R>(at->second);
   }
 

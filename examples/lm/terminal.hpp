@@ -1,0 +1,66 @@
+// What is shown and where: results and step lines on stdout, one per line and without control characters; a progress
+// bar on stderr, when that is a terminal. Ctrl-C is a request.
+#pragma once
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+namespace lm {
+
+/// 38.2 k, 1.25 M: three digits and a prefix.
+std::string with_prefix(double x);
+/// 12 s, 3 min 05 s, 2 h 10 min.
+std::string duration(double seconds);
+/// printf into a string.
+[[gnu::format(printf, 1, 2)]] std::string format(char const* pattern, ...);
+
+class stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+/// A bar at the foot of the terminal. Lines printed through it scroll above; elsewhere than on a terminal it is not
+/// there.
+class progress_bar {
+ public:
+  explicit progress_bar(std::string title);
+  progress_bar(progress_bar const&) = delete;
+  ~progress_bar() { clear(); }
+
+  void update(double fraction, std::string_view note);
+  /// A line on stdout.
+  void print(std::string_view line);
+
+ private:
+  void clear();
+  void draw();
+
+  std::string title_, note_;
+  double fraction_ = 0;
+  bool const shown_;
+  bool drawn_ = false;
+  stopwatch since_;
+  double last_ = -1;
+};
+
+/// While it lives, the first SIGINT or SIGTERM only sets a flag; the second ends the program as usual.
+class interruption {
+ public:
+  interruption();
+  interruption(interruption const&) = delete;
+  ~interruption();
+  /// The signal that came, or 0.
+  static int signal() noexcept;
+
+ private:
+  struct sigaction before_int_ {
+  }, before_term_{};
+};
+
+}  // namespace lm

@@ -1,0 +1,400 @@
+// cog-lm train. Everything random is a function of the seed and of counters that the checkpoint keeps, so that a run
+// that was interrupted and resumed ends with the very same bits as one that was not.
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <numeric>
+#include <optional>
+
+#include <cog/models/generate.hpp>
+#include <cog/optim/accumulate.hpp>
+#include <cog/optim/adamw.hpp>
+#include <cog/optim/clip.hpp>
+#include <cog/optim/ema.hpp>
+#include <cog/optim/learning_rate.hpp>
+#include <cog/random/random.hpp>
+#include <cog/random/stream.hpp>
+
+#include "commands.hpp"
+#include "metrics.hpp"
+#include "model.hpp"
+#include "terminal.hpp"
+#include "text.hpp"
+
+namespace lm {
+
+namespace {
+
+namespace fs = std::filesystem;
+using cog::index_t;
+
+/// Tokens [b, n] and, for each, the token that follows it.
+struct batch {
+  cog::tensor<std::int32_t, 2, device> tokens, targets;
+};
+
+/// Sequences that begin anywhere in the training text. The random stream is the position in the data.
+class batch_source {
+ public:
+  batch_source(device::context ctx, std::vector<std::int32_t> tokens, index_t rows, index_t length, std::uint64_t seed)
+      : random{seed, 0}, ctx_(std::move(ctx)), tokens_(std::move(tokens)), rows_(rows), length_(length) {
+    if (static_cast<index_t>(tokens_.size()) <= length)
+      throw cog::error("the training text has ", tokens_.size(), " tokens; --context ", length,
+                       " needs more than that");
+  }
+
+  batch next() {
+    std::vector<std::int32_t> x, y;
+    for (index_t r = 0; r < rows_; ++r) {
+      auto const start = tokens_.begin() + random.below(static_cast<index_t>(tokens_.size()) - length_);
+      x.insert(x.end(), start, start + length_);
+      y.insert(y.end(), start + 1, start + 1 + length_);
+    }
+    return {cog::from(ctx_, x, {rows_, length_}), cog::from(ctx_, y, {rows_, length_})};
+  }
+  std::size_t size() const { return tokens_.size(); }
+
+  cog::random_stream random;
+
+ private:
+  device::context ctx_;
+  std::vector<std::int32_t> tokens_;
+  index_t rows_, length_;
+};
+
+/// Dropout of the embeddings and of what each layer adds to the residual stream: an observer that replaces these
+/// values. The choice depends on the seed, the number of the batch and the point alone, so that activations which are
+/// computed again, recorded or not, are the same.
+struct dropout_points {
+  double rate;
+  std::uint64_t seed, batch;
+  bool wants(std::string_view point) const {
+    return rate > 0 &&
+           (point.ends_with("hook_embed") || point.ends_with("hook_attn_out") || point.ends_with("hook_mlp_out"));
+  }
+  void on(std::string_view point, auto& value) const {
+    auto const kept = bernoulli(value.context(), value.extents(), 1 - rate, seed, cog::nn::stream_of(point) + batch);
+    value = where(kept, value * (1 / (1 - rate)), 0);
+  }
+};
+
+/// The mean loss of a batch as recorded values; with `recompute` a block keeps nothing but its input.
+auto recorded_loss(auto& m, batch const& b, dropout_points dropout, bool recompute) {
+  if (!recompute) return cross_entropy(m(b.tokens, dropout), b.targets);
+  auto x = cog::observe(dropout, "hook_embed", m->embedding(m.record(b.tokens)));
+  for (std::size_t l = 0; l < m->layers.size(); ++l)
+    x = cog::checkpoint([block = &m->layers[l], dropout, part = "blocks." + std::to_string(l)](
+                            auto const& h) { return (*block)(h, cog::causal, cog::scope(dropout, part)); },
+                        x);
+  return cross_entropy(m->logits(m->norm(x)), b.targets);
+}
+
+/// What is printed before the first step.
+class settings_table {
+ public:
+  void row(char const* name, std::string const& text) { std::printf("%-12s %s\n", name, text.c_str()); }
+  ~settings_table() {
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+};
+
+/// As a JSON string: on one line whatever it holds.
+std::string on_one_line(std::string const& text) {
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+class training {
+ public:
+  training(train_settings settings, std::set<std::string> const& given);
+  int run();
+
+ private:
+  void begin(std::set<std::string> const& given);
+  void show_settings(split_text const& text) const;
+  double one_step(index_t step, nlohmann::ordered_json& line);
+  void validate(index_t step);
+  void save(index_t step);
+
+  network smooth() const { return average_ ? average_->of(*model_) : *model_; }
+  void say(std::string const& line) { bar_.print(line); }
+
+  train_settings s_;
+  fs::path out_;
+  device::context ctx_;
+  std::optional<vocabulary> words_;
+  std::optional<network> model_;
+  std::optional<cog::adamw<device>> optimizer_;
+  std::optional<cog::ema<device>> average_;
+  cog::gradient_mean<device> mean_;
+  std::optional<batch_source> data_;
+  std::vector<std::int32_t> held_out_;
+  std::optional<metrics_log> log_;
+  cog::learning_rate rate_{};
+  index_t first_step_ = 0, saved_ = -1;
+  progress_bar bar_{"train"};
+};
+
+training::training(train_settings settings, std::set<std::string> const& given)
+    : s_(std::move(settings)), out_(s_.out) {
+  begin(given);
+}
+
+void training::begin(std::set<std::string> const& given) {
+  std::optional<cog::checkpoint_reader> from;
+  auto const note = [&](std::string const& text) {
+    std::fprintf(stderr, "cog-lm train: passed over: %s\n", text.c_str());
+  };
+  if (s_.resume == "auto") from = cog::latest_checkpoint(out_, note);
+  else if (!s_.resume.empty())
+    from = fs::exists(fs::path(s_.resume) / "state.json") ? cog::checkpoint_reader(s_.resume)
+                                                          : cog::latest_checkpoint(s_.resume, note);
+  if (!from && !s_.resume.empty() && s_.resume != "auto")
+    throw cog::error("--resume ", s_.resume, ": no complete checkpoint there");
+  if (!from && !cog::checkpoint_folders(out_).empty())
+    throw cog::error("--out ", out_.string(),
+                     " holds checkpoints already: go on with --resume auto, or choose another folder");
+
+  if (from) {
+    auto settings = train_settings{};
+    settings_from_json(settings, from->state().at("settings"));
+    auto const old = settings_to_json(settings), now = settings_to_json(s_);
+    for (auto const& name : given) {
+      if (train_settings::is_fixed(name) && now.at(name) != old.at(name))
+        throw cog::error("--", name, " ", now.at(name).dump(), ": the checkpoint ", from->folder().string(), " has ",
+                         old.at(name).dump());
+      settings_from_json(settings, {{name, now.at(name)}});
+    }
+    settings.out = s_.out;
+    s_ = std::move(settings);
+    first_step_ = saved_ = from->step();
+  }
+  if (s_.data.empty()) throw cog::error("--data is required");
+  if (s_.dim % s_.heads != 0 || s_.dim / s_.heads % 2 != 0)
+    throw cog::error("--dim ", s_.dim, " and --heads ", s_.heads, ": a head must have a whole, even width");
+  rate_ = {.peak = s_.lr, .floor = s_.min_lr, .warmup = s_.warmup, .steps = s_.decay_steps ? s_.decay_steps : s_.steps};
+  if (s_.warmup > rate_.steps) rate_.warmup = rate_.steps;
+  rate_(0);  // throws where the settings do not fit each other
+
+  ctx_ = device::context({.threads = static_cast<int>(s_.threads)});
+  auto text = hold_out(read_documents(s_.data), s_.held_out);
+  if (from) {
+    words_ = describe_model(from->folder(), note).words;
+  } else {
+    words_ = make_vocabulary(s_.tokenizer, text.training);
+    if (text.training.size() == 1) words_->document_start.reset();  // one text has no borders to learn
+  }
+  auto const encoded = [&](std::vector<document> const& documents) {
+    std::vector<std::int32_t> ids;
+    for (auto const& d : documents) {
+      auto const more = words_->encode(d.text);
+      ids.insert(ids.end(), more.begin(), more.end());
+    }
+    return ids;
+  };
+  held_out_ = encoded(text.held_out);
+  data_.emplace(ctx_, encoded(text.training), s_.batch, s_.context, static_cast<std::uint64_t>(s_.seed));
+
+  cog::cogformer_config const config{.vocab_size = words_->size(),
+                                     .n_layers = s_.layers,
+                                     .max_seq_length = s_.context,
+                                     .dim = s_.dim,
+                                     .n_heads = s_.heads,
+                                     .head_dim = s_.dim / s_.heads,
+                                     .hidden_dim = s_.hidden ? s_.hidden : 3 * s_.dim,
+                                     .attn_type = s_.attention == "cog" ? cog::attn_type::np : cog::attn_type::vanilla};
+  model_.emplace(ctx_, config);
+  if (!from) model_->initialise(static_cast<std::uint64_t>(s_.seed));
+  optimizer_.emplace(
+      *model_, cog::adamw_options{
+                   .learning_rate = s_.lr, .beta1 = s_.beta1, .beta2 = s_.beta2, .weight_decay = s_.weight_decay});
+  if (from) {
+    from->load("model.safetensors", *model_);
+    from->load("optimizer.safetensors", *optimizer_);
+    data_->random.offset = from->state().at("data_offset").get<std::uint64_t>();
+  }
+  if (s_.ema > 0) {
+    average_.emplace(*model_, s_.ema);
+    if (from && from->contains("ema.safetensors")) from->load("ema.safetensors", *average_);
+  }
+  fs::create_directories(out_);
+  log_.emplace(out_ / "log.jsonl", first_step_);
+  show_settings(text);
+  if (from) say("resumed from " + from->folder().string());
+}
+
+void training::show_settings(split_text const& text) const {
+  auto const& c = model_->config;
+  settings_table table;
+  index_t const parameters = parameter_count(*model_);
+  index_t const per_step = s_.batch * s_.accumulate * s_.context;
+  auto const state = optimizer_->bytes() + (average_ ? average_->bytes() : 0);
+  auto const weights = static_cast<double>(parameters) * sizeof(float);
+  table.row("data", format("%s: %zu documents, %s bytes to learn, %s held out", s_.data.c_str(),
+                           text.training.size() + text.held_out.size(),
+                           with_prefix(static_cast<double>(total_bytes(text.training))).c_str(),
+                           with_prefix(static_cast<double>(total_bytes(text.held_out))).c_str()));
+  table.row("tokens", format("%s, %ld in the vocabulary; %s to learn, %s held out", words_->description.c_str(),
+                             static_cast<long>(words_->size()), with_prefix(static_cast<double>(data_->size())).c_str(),
+                             with_prefix(static_cast<double>(held_out_.size())).c_str()));
+  index_t cog_layers = 0;
+  for (index_t l = 0; l < c.n_layers; ++l) cog_layers += c.kind(l) == cog::nn::attention_kind::cog;
+  table.row("attention", format("%s: %ld layers of Cog attention, %ld of softmax", s_.attention.c_str(),
+                                static_cast<long>(cog_layers), static_cast<long>(c.n_layers - cog_layers)));
+  table.row("model",
+            format("%ld layers, %ld heads of %ld, width %ld, feed-forward %ld, context %ld",
+                   static_cast<long>(c.n_layers), static_cast<long>(c.n_heads), static_cast<long>(c.head_dim),
+                   static_cast<long>(c.dim), static_cast<long>(c.hidden_dim), static_cast<long>(c.max_seq_length)));
+  table.row("parameters", with_prefix(static_cast<double>(parameters)));
+  table.row("memory",
+            format("weights %sB, optimiser %sB%s", with_prefix(weights).c_str(),
+                   with_prefix(static_cast<double>(state)).c_str(), s_.recompute ? ", activations recomputed" : ""));
+  table.row("device", format("%s, %d threads", std::string(device::name).c_str(), ctx_.threads()));
+  table.row("batch", format("%ld sequences x %ld, %ld tokens/step", static_cast<long>(s_.batch),
+                            static_cast<long>(s_.accumulate), static_cast<long>(per_step)));
+  table.row("optimiser",
+            format("AdamW, betas %g %g, weight decay %g, clip %g, dropout %g%s", s_.beta1, s_.beta2, s_.weight_decay,
+                   s_.clip, s_.dropout, average_ ? format(", average %g", s_.ema).c_str() : ""));
+  table.row("rate", format("%.2e after %ld steps, cosine to %.2e at step %ld", rate_.peak,
+                           static_cast<long>(rate_.warmup), rate_.floor, static_cast<long>(rate_.steps)));
+  table.row("steps", format("%ld to %ld, seed %ld", static_cast<long>(first_step_), static_cast<long>(s_.steps),
+                            static_cast<long>(s_.seed)));
+  table.row("out", out_.string());
+}
+
+/// Returns the seconds that it took.
+double training::one_step(index_t step, nlohmann::ordered_json& line) {
+  stopwatch const since;
+  double loss = 0, norm = 0;
+  double const rate = rate_(step);
+  auto const micro = [&](index_t i) {
+    batch const b = data_->next();
+    dropout_points const dropout{s_.dropout, static_cast<std::uint64_t>(s_.seed),
+                                 static_cast<std::uint64_t>(step * s_.accumulate + i)};
+    auto result = cog::value_and_grad(*model_, [&](auto& m) { return recorded_loss(m, b, dropout, s_.recompute); });
+    loss += static_cast<double>(result.value.item()) / static_cast<double>(s_.accumulate);
+    return std::move(result.gradients);
+  };
+  auto const update = [&](auto const& gradients) {
+    if (s_.clip > 0) {
+      auto const clipped = clip_norm(*model_, gradients, s_.clip);
+      norm = clipped.norm;
+      optimizer_->step(*model_, clipped, rate);
+    } else {
+      norm = global_norm(*model_, gradients);
+      optimizer_->step(*model_, gradients, rate);
+    }
+  };
+  try {
+    if (s_.accumulate == 1) {
+      update(micro(0));
+    } else {
+      mean_.clear();
+      for (index_t i = 0; i < s_.accumulate; ++i) mean_.add(*model_, micro(i));
+      update(mean_);
+    }
+  } catch (cog::error const& e) {
+    throw cog::error("step ", step + 1, ": ", e.what());
+  }
+  if (average_) average_->update(*model_);
+  double const seconds = since.seconds();
+  line = {{"step", step + 1},
+          {"loss", loss},
+          {"norm", norm},
+          {"lr", rate},
+          {"ms", 1e3 * seconds},
+          {"tokens_per_second", static_cast<double>(s_.batch * s_.accumulate * s_.context) / seconds}};
+  return seconds;
+}
+
+void training::validate(index_t step) {
+  auto const model = smooth();
+  if (held_out_.size() > 1) {
+    auto const result = evaluate(model, *words_, held_out_, s_.eval_windows, [&](double done) {
+      bar_.update(static_cast<double>(step) / static_cast<double>(s_.steps), format("validation %.0f %%", 100 * done));
+      return interruption::signal() == 0;
+    });
+    if (interruption::signal() != 0) return;
+    say(format("validation %ld/%ld | loss %.4f | %.4f bits/byte | perplexity %.2f | %s tokens", static_cast<long>(step),
+               static_cast<long>(s_.steps), result.loss(), result.bits_per_byte(), result.perplexity(),
+               with_prefix(static_cast<double>(result.tokens)).c_str()));
+    log_->write({{"step", step},
+                 {"validation_loss", result.loss()},
+                 {"bits_per_byte", result.bits_per_byte()},
+                 {"validation_tokens", result.tokens}});
+  }
+  if (s_.sample_tokens > 0) {
+    auto const start = words_->document_start
+                           ? std::vector<std::int32_t>{static_cast<std::int32_t>(*words_->document_start)}
+                           : words_->tokenizer.encode_ordinary("\n");
+    auto const made = generate(model, cog::from(ctx_, start, {1, static_cast<index_t>(start.size())}),
+                               {.max_tokens = s_.sample_tokens,
+                                .sampling = {.temperature = 0.8, .top_p = 0.95},
+                                .seed = static_cast<std::uint64_t>(s_.seed),
+                                .stop = words_->ends});
+    std::vector<std::int32_t> const ids(made[0].begin(), made[0].end());
+    say("sample     " + on_one_line(words_->tokenizer.decode(ids)));
+  }
+}
+
+void training::save(index_t step) {
+  if (saved_ == step) return;
+  auto const folder = cog::save_checkpoint(
+      out_, step, {{"settings", settings_to_json(s_)}, {"data_offset", data_->random.offset}},
+      [&](fs::path const& to) {
+        save_description(to, model_->config, *words_);
+        save_parameters(*model_, to / "model.safetensors");
+        save_parameters(*optimizer_, to / "optimizer.safetensors");
+        if (average_) save_parameters(*average_, to / "ema.safetensors");
+      },
+      s_.keep);
+  saved_ = step;
+  say("saved      " + folder.string());
+}
+
+int training::run() {
+  interruption const asked;
+  stopwatch const since;
+  auto const every = [](index_t n, index_t step) { return n > 0 && step % n == 0; };
+  double seconds = 0;
+  index_t counted = 0;
+  for (index_t step = first_step_ + 1; step <= s_.steps; ++step) {
+    nlohmann::ordered_json line;
+    seconds += one_step(step - 1, line);
+    ++counted;
+    log_->write(line);
+    auto const speed = with_prefix(line["tokens_per_second"].get<double>());
+    if (step % s_.log_every == 0 || step == s_.steps || step == first_step_ + 1)
+      say(format("step %ld/%ld | loss %.4f | norm %.2f | lr %.2e | %.1f ms | %s tok/s", static_cast<long>(step),
+                 static_cast<long>(s_.steps), line["loss"].get<double>(), line["norm"].get<double>(),
+                 line["lr"].get<double>(), line["ms"].get<double>(), speed.c_str()));
+    bar_.update(
+        static_cast<double>(step) / static_cast<double>(s_.steps),
+        format("step %ld, loss %.3f, %s tok/s, %s left", static_cast<long>(step), line["loss"].get<double>(),
+               speed.c_str(),
+               duration(seconds / static_cast<double>(counted) * static_cast<double>(s_.steps - step)).c_str()));
+    if (int const signal = interruption::signal()) {
+      save(step);
+      say(format("interrupted after step %ld; go on with: cog-lm train --out %s --resume auto", static_cast<long>(step),
+                 out_.c_str()));
+      return 128 + signal;
+    }
+    if (every(s_.eval_every, step) && step < s_.steps) validate(step);
+    if (every(s_.save_every, step)) save(step);
+  }
+  validate(s_.steps);
+  save(s_.steps);
+  if (auto const why = plot_losses({read_curves(out_)}, out_ / "loss.png"); !why.empty())
+    say("no picture of the losses: " + why);
+  else say("picture    " + (out_ / "loss.png").string());
+  say(format("%ld steps in %s", static_cast<long>(counted), duration(since.seconds()).c_str()));
+  return 0;
+}
+
+}  // namespace
+
+int train(train_settings settings, std::set<std::string> const& given) {
+  return training(std::move(settings), given).run();
+}
+
+}  // namespace lm
