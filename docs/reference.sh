@@ -1,11 +1,34 @@
 #!/bin/sh
 # Makes the reference below build/reference/html. Needs doxygen 1.9.4 or newer (Debian: apt-get install doxygen).
 #   reference.sh [FOLDER]         FOLDER instead of build/reference
-#   reference.sh --filter FILE    what doxygen is shown of a file: the lines at the head of a header become its
-#                                 description, and < in comments is no HTML
+#   reference.sh --filter FILE    what doxygen is shown of a file
 set -eu
 
 if [ "${1:-}" = --filter ]; then
+  case $2 in
+    # Pages: a heading can be linked to, from other pages too, and what is no part of the reference is not linked.
+    *.md) exec awk -v page="$(basename "$2" .md)" '
+      function anchor(heading) {
+        heading = tolower(heading); gsub(/[^a-z0-9 _-]/, "", heading); gsub(/ /, "-", heading)
+        return page "-" heading
+      }
+      function relink(line,   out, text, to) {
+        while (match(line, /\[[^]]*\]\([^)]*\)/)) {
+          text = substr(line, RSTART, RLENGTH); to = text; sub(/^.*\(/, "", to); sub(/\)$/, "", to); sub(/\]\(.*/, "]", text)
+          if (to ~ /^#/) to = "@ref " page "-" substr(to, 2)
+          else if (to ~ /\.md#/) { sub(/^.*\//, "", to); sub(/\.md#/, "-", to); to = "@ref " to }
+          else if (sub(/^(\.\.\/)?include\/cog\//, "", to)) to = "@ref " to
+          else if (to !~ /^https?:|\.md$/) to = ""
+          if (to == "") { gsub(/^\[|\]$/, "", text); to = text } else to = text "(" to ")"
+          out = out substr(line, 1, RSTART - 1) to; line = substr(line, RSTART + RLENGTH)
+        }
+        return out line
+      }
+      /^```/ { code = !code }
+      !code && /^##+ / { heading = $0; sub(/^#+ /, "", heading); print relink($0) " {#" anchor(heading) "}"; next }
+      { print code ? $0 : relink($0) }' "$2" ;;
+  esac
+  # Headers: the lines at the head become the description of the file.
   exec awk '
     # A < in a comment is a bracket, not a tag; code between backticks is left as it is.
     function escape(line,   part, n, i, out) {

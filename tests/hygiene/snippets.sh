@@ -2,7 +2,7 @@
 # What the documents show works: every ```cpp block of README.md and docs/ is compiled and run.
 #   A block with a main function is a program of its own.
 #   The other blocks of a page are one program: declarations (a block that begins with #include, struct, template, namespace,
-#   using namespace ...) at file scope; statements in one function for each section (## heading), in order.
+#   using namespace or a function) at file scope; statements in one function for each section (## heading), in order.
 # A ```text block right after a ```cpp block is what that block prints.
 #   snippets.sh [docs/PAGE.md ...]   those pages alone
 . "$(dirname -- "$0")/common.sh"
@@ -51,7 +51,7 @@ awk -v out="$work/" '
     if (inside == 1) {
       if (/^int main\(/) kind = "program"
       else if (kind == "" && /[^ ]/ && !/^ *\/\//)
-        kind = /^(#|template|struct |class |enum |namespace|using namespace|inline )/ ? "declarations" : "statements"
+        kind = /^(#|template|struct |class |enum |namespace|using namespace|inline |[a-z_:]+ [a-z_]+\(.*\) \{$)/ ? "declarations" : "statements"
     }
     next
   }
@@ -63,7 +63,7 @@ source=$1
 name=${source%.cpp}
 flags="-std=c++20 -Wall -Wextra -Wno-unused -Werror -pthread"
 mkdir "$name.run"
-if ! "$cxx" $flags -I "$root/include" -isystem "$eigen" "$source" -o "$name.x" >"$name.log" 2>&1; then
+if ! "$cxx" $flags -I "$root/include" -I "$root/tests" -isystem "$eigen" "$source" -o "$name.x" >"$name.log" 2>&1; then
   printf '== %s does not compile\n' "$(basename "$name")"
   head -n 40 "$name.log"
   exit 1
