@@ -42,11 +42,15 @@ void for_each_index(std::array<index_t, N> const& shape, F&& f) {
 
 /// The element of x that broadcasts to index i of an output.
 template <class T, int R, std::size_t N>
-T at(tensor<T, R> const& x, std::array<index_t, N> const& i) {
+T const& element(tensor<T, R> const& x, std::array<index_t, N> const& i) {
   index_t offset = 0;
-  for (std::size_t a = 0; a < R; ++a)
-    if (x.extents()[a] != 1) offset += i[a + N - R] * x.strides()[a];
+  for (int a = 0; a < R; ++a)
+    if (x.extent(a) != 1) offset += i[static_cast<std::size_t>(a) + N - R] * x.strides()[static_cast<std::size_t>(a)];
   return x.data()[offset];
+}
+template <class T, int R, std::size_t N>
+T at(tensor<T, R> const& x, std::array<index_t, N> const& i) {
+  return element(x, i);
 }
 
 template <class T>
