@@ -91,7 +91,8 @@ template <class C, class Op, class... F, class... Leaves, std::size_t Rank, clas
 void for_each_row(cpu_context const& ctx, Op const& op, std::array<index_t, Rank> const& shape,
                   pack<row_input<F, Leaves>...> const& inputs, Row const& row) {
   index_t const n = shape[Rank - 1];
-  index_t const rows = n == 0 ? size_of(std::array<index_t, Rank>(shape)) : size_of(shape) / n;
+  index_t rows = 1;
+  for (std::size_t a = 0; a + 1 < Rank; ++a) rows *= shape[a];
   constexpr std::size_t count = sizeof...(F);
   auto const readers = std::apply(
       [&](auto const&... in) {
