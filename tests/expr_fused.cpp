@@ -57,18 +57,22 @@ TEST_CASE("in bf16 one kernel rounds once, at the end") {
 
 TEST_CASE("fuse: named inputs give what the expression gives") {
   generator random(6);
+  auto const agree = [](auto const& a, auto const& b) {  // a compiler may fuse products and sums of either
+    REQUIRE(a.extents() == b.extents());
+    for_each_index(a.extents(), [&](auto const& i) { REQUIRE(near(at(a, i), at(b, i), 2e-6, 2e-6)); });
+  };
   for (index_t n : {1, 5, 33}) {
     auto const x = strided<float>(random, {3, n});
     auto const z = strided<float>(random, {n});
     auto const e = cog::fuse([](auto a, auto b) { return cog::tanh(a * b) * a + a * b + 2; }, x, z);
     cog::tensor fused = e;
     cog::tensor plain = cog::tanh(x * z) * x + x * z + 2;
-    CHECK(same(fused, plain));
-    CHECK(same(cog::eval(e * 2 + z), cog::eval(plain * 2 + z)));
-    CHECK(same(cog::eval(cog::fuse([](auto a) { return a + a; }, x + 1)), cog::eval((x + 1) + (x + 1))));
+    agree(fused, plain);
+    agree(cog::eval(e * 2 + z), cog::eval(plain * 2 + z));
+    agree(cog::eval(cog::fuse([](auto a) { return a + a; }, x + 1)), cog::eval((x + 1) + (x + 1)));
     auto y = x.copy();
     y = cog::fuse([](auto a) { return a * a + a; }, y);
-    CHECK(same(y, cog::eval(x * x + x)));
+    agree(y, cog::eval(x * x + x));
   }
 }
 
