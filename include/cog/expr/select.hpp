@@ -62,7 +62,7 @@ template <class T, int R, class B, class... More>
 tensor<T, R, B> concatenate(int axis, tensor<T, R, B> const& first, More const&... more) {
   auto const a = static_cast<std::size_t>(normal_axis("concatenate", axis, R));
   auto shape = first.extents();
-  auto const add = [&](auto const& x) {
+  [[maybe_unused]] auto const add = [&](auto const& x) {
     auto expected = x.extents();
     expected[a] = first.extents()[a];
     if (expected != first.extents())
