@@ -8,6 +8,7 @@
 #include <limits>
 
 #include <cog/attention/arguments.hpp>
+#include <cog/backend/cpu/attention_decode.hpp>
 #include <cog/backend/cpu/attention_tile.hpp>
 
 namespace cog::cpu_detail {
@@ -19,12 +20,9 @@ class forward_tile {
   using S = simd<C>;
 
  public:
+  static constexpr index_t most = tile_width;  // queries
   static constexpr index_t key_block = 128, edge_block = 32;
-  struct lane {
-    index_t head = 0, query = 0;
-    key_range keys{0, 0};
-  };
-  std::array<lane, tile_width> lanes;
+  std::array<query_lane, most> lanes;
 
   forward_tile(cpu_context const& ctx, index_t width, index_t value_width)
       : width_(width),
@@ -135,7 +133,7 @@ class forward_tile {
     if constexpr (Mask::by_key) {
       bool some = false;
       for (index_t i = from_; i < to_; ++i) {
-        lane const& l = lanes[static_cast<std::size_t>(i)];
+        query_lane const& l = lanes[static_cast<std::size_t>(i)];
         for (auto j = static_cast<index_t>(begin[i]); j < static_cast<index_t>(end[i]); ++j) {
           bool const sees = mask.visible(batch, l.head, l.query, first + j);
           visible_[j * tile_width + i] = sees ? C(1) : C(0);
@@ -201,17 +199,15 @@ class forward_tile {
   C *query_, *scores_, *visible_, *out_, *reference_, *total_, *largest_, *rows_;
 };
 
-/// out and logsumexp of the arguments. Shapes have been checked.
-template <attention_rule Rule, class T, lowered_mask Mask>
-void attention_forward(cpu_context const& ctx, attention_arguments<T, Mask> const& a) {
+/// The forward pass in tiles of Tile::most queries; see attention_forward.
+template <class Tile, class T, lowered_mask Mask>
+void forward_in_tiles(cpu_context const& ctx, attention_arguments<T, Mask> const& a) {
   using C = compute_t<T>;
-  using tile = forward_tile<Rule, C>;
   index_t const batch = a.q.extents[0], heads = a.q.extents[1], queries = a.q.extents[2], width = a.q.extents[3];
   index_t const key_heads = a.k.extents[1], keys = a.k.extents[2], value_width = a.v.extents[3];
-  if (batch * heads * queries == 0) return;
   index_t const group = heads / key_heads;
   index_t const rows = queries * group;  // of one key head
-  index_t const tiles = blocks_of(rows, tile_width);
+  index_t const tiles = blocks_of(rows, Tile::most);
 
   // Few tiles: the keys are split too. The number depends on shapes alone, so results do not depend on the machine.
   index_t const whole = batch * key_heads * tiles;
@@ -223,38 +219,38 @@ void attention_forward(cpu_context const& ctx, attention_arguments<T, Mask> cons
   row_source<C, T> const k(ctx, a.k, tiles > 2), v(ctx, a.v, tiles > 2);
   ctx.run(whole * splits, [&](index_t task) {
     index_t const split = task % splits, bh = task / splits % (batch * key_heads), b = bh / key_heads, key_head = bh % key_heads;
-    index_t const first = (tiles - 1 - task / splits / (batch * key_heads)) * tile_width;  // causal: the longest first
-    index_t const n = std::min(tile_width, rows - first);
-    tile t(ctx, width, value_width);
-    scratch<C> const buffer(ctx, k.buffer_size(tile::key_block) + v.buffer_size(tile::key_block));
+    index_t const first = (tiles - 1 - task / splits / (batch * key_heads)) * Tile::most;  // causal: the longest first
+    index_t const n = std::min(Tile::most, rows - first);
+    Tile tile(ctx, width, value_width);
+    scratch<C> const buffer(ctx, k.buffer_size(Tile::key_block) + v.buffer_size(Tile::key_block));
     for (index_t i = 0; i < n; ++i) {
       index_t const query = (first + i) / group, head = key_head * group + (first + i) % group;
-      t.lanes[static_cast<std::size_t>(i)] = {head, query, a.mask.range(b, head, query)};
-      copy_row(&a.q(b, head, query, 0), a.q.strides[3], t.row(i, width), 1, width);
+      tile.lanes[static_cast<std::size_t>(i)] = {head, query, a.mask.range(b, head, query)};
+      copy_row(&a.q(b, head, query, 0), a.q.strides[3], tile.row(i, width), 1, width);
     }
-    t.start(n, a.scale);
-    key_range seen = t.keys();
+    tile.start(n, a.scale);
+    key_range seen = tile.keys();
     if (splits > 1) {
-      index_t const share = round_up(blocks_of(seen.end - seen.begin, splits), tile::key_block);
+      index_t const share = round_up(blocks_of(seen.end - seen.begin, splits), Tile::key_block);
       seen.begin = std::min(seen.begin + split * share, seen.end);
       seen.end = std::min(seen.begin + share, seen.end);
     }
     for (index_t j = seen.begin, count; j < seen.end; j += count) {
-      count = t.next_count(j, seen.end);
+      count = tile.next_count(j, seen.end);
       auto const key_rows = k.at(b, key_head, j, count, buffer.get());
-      auto const value_rows = v.at(b, key_head, j, count, buffer.get() + k.buffer_size(tile::key_block));
-      t.absorb(a.mask, b, j, count, key_rows.data, key_rows.stride, value_rows.data, value_rows.stride);
+      auto const value_rows = v.at(b, key_head, j, count, buffer.get() + k.buffer_size(Tile::key_block));
+      tile.absorb(a.mask, b, j, count, key_rows.data, key_rows.stride, value_rows.data, value_rows.stride);
     }
-    t.finish();
+    tile.finish();
     for (index_t i = 0; i < n; ++i) {
-      auto const [head, query, range] = t.lanes[static_cast<std::size_t>(i)];
+      auto const& [head, query, range] = tile.lanes[static_cast<std::size_t>(i)];
       if (splits > 1) {
         C* to = partial.get() + (((split * batch + b) * heads + head) * queries + query) * partial_width;
-        std::copy_n(t.row(i, value_width), value_width, to);
-        to[value_width] = t.logsumexp(i);
+        std::copy_n(tile.row(i, value_width), value_width, to);
+        to[value_width] = tile.logsumexp(i);
       } else {
-        copy_row(t.row(i, value_width), 1, &a.out(b, head, query, 0), a.out.strides[3], value_width);
-        if (a.logsumexp.data) a.logsumexp(b, head, query) = t.logsumexp(i);
+        copy_row(tile.row(i, value_width), 1, &a.out(b, head, query, 0), a.out.strides[3], value_width);
+        if (a.logsumexp.data) a.logsumexp(b, head, query) = tile.logsumexp(i);
       }
     }
   });
@@ -274,6 +270,16 @@ void attention_forward(cpu_context const& ctx, attention_arguments<T, Mask> cons
       if (a.logsumexp.data) a.logsumexp(bh / heads, bh % heads, i) = into[value_width];
     }
   });
+}
+
+/// out and logsumexp of the arguments. Shapes have been checked.
+template <attention_rule Rule, class T, lowered_mask Mask>
+void attention_forward(cpu_context const& ctx, attention_arguments<T, Mask> const& a) {
+  using C = compute_t<T>;
+  if (a.q.extents[0] * a.q.extents[1] * a.q.extents[2] == 0) return;
+  index_t const rows = a.q.extents[2] * (a.q.extents[1] / a.k.extents[1]);  // queries of one key head
+  if (rows <= forward_rows<Rule, C>::most) forward_in_tiles<forward_rows<Rule, C>>(ctx, a);
+  else forward_in_tiles<forward_tile<Rule, C>>(ctx, a);
 }
 
 }  // namespace cog::cpu_detail

@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <cog/attention/visibility.hpp>
 #include <cog/backend/cpu/context.hpp>
 #include <cog/backend/cpu/simd.hpp>
 #include <cog/core/view.hpp>
@@ -43,6 +44,12 @@ class scratch {
   memory_pool* memory_ = nullptr;
   std::size_t bytes_ = 0;
   C* data_ = nullptr;
+};
+
+/// One query: where it stands and the keys it may see.
+struct query_lane {
+  index_t head = 0, query = 0;
+  key_range keys{0, 0};
 };
 
 // ---- Products --------------------------------------------------------------------------------------------------------
