@@ -104,11 +104,7 @@ void gemm(cpu_context const& ctx, gemm_arguments<T> const& g) {
     else if (g.beta != 1) out *= static_cast<C>(g.beta);
     if (k > 0) {
       a.block(r, 0, rows, k, [&](auto const& left) {
-        b.block(0, c, k, columns, [&](auto const& right) {
-          if (rows == 1) out.row(0).noalias() += alpha * left.row(0) * right;
-          else if (columns == 1) out.col(0).noalias() += alpha * left * right.col(0);
-          else out.noalias() += alpha * left * right;
-        });
+        b.block(0, c, k, columns, [&](auto const& right) { out.noalias() += alpha * left * right; });
       });
     }
     if (finish || g.bias)
