@@ -25,7 +25,10 @@ template <attention_rule Rule>
 struct rule_weight : transcendental {
   static constexpr char const* name = Rule::name;
   template <class S> COG_HD static S apply(S s, S p) { return Rule::weight(s, p); }
-  template <class S> COG_HD static auto vjp(S g, S, S s, S) { return each(S(0), g * Rule::weight(s, S(1))); }
+  template <class S> COG_HD static auto vjp(S g, S, S s, S p) {
+    S const slope = Rule::gradient(s, S(1), S(0), S(-1));  // u'(s)
+    return each(Rule::gradient(s, p, g, S(0)) - slope * Rule::weight(s, p) * g, g * Rule::weight(s, S(1)));
+  }
 };
 /// d loss / d s.
 template <attention_rule Rule>

@@ -14,9 +14,9 @@ struct softmax_rule {
   static constexpr char const* name = "softmax_attention";
   /// u(s).
   template <class S> static COG_HD S exponent(S s) { return s; }
-  /// The weight of a score s whose share of the denominator is p = e^(u - logsumexp), or any positive multiple of it.
+  /// sign(s) p, linear in p: the weight of a score s whose share of the denominator is p = e^(u - logsumexp).
   template <class S> static COG_HD S weight(S, S p) { return p; }
-  /// d loss / d s, from p, g = <d loss / d o, v> and mean = <d loss / d o, o>: u'(s) p (sign g - mean).
+  /// d loss / d s, from p, g = <d loss / d o, v> and mean = <d loss / d o, o>: p (u'(s) (sign g - mean) + sign'(s) g).
   template <class S> static COG_HD S gradient(S, S p, S g, S mean) { return p * (g - mean); }
 };
 

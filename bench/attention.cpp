@@ -1,0 +1,112 @@
+// Attention, forward and backward, under both rules: floating-point operations a second and their share of the multiply-add peak
+// of the threads used, measured in the same process. Forward counts 4 B H N^2 D operations (half of that when causal), backward
+// 2.5 times as many. `decoding` is one query over a cache: bytes of keys and values read a second.
+#include <benchmark/benchmark.h>
+
+#include <vector>
+
+#include <cog/attention/attention.hpp>
+#include <cog/backend/cpu/cpu.hpp>
+#include <cog/random/random.hpp>
+
+#include "machine.hpp"
+
+namespace {
+
+using namespace cog;
+
+cpu::context const ctx;
+double const peak = machine::fma_peak<float>(ctx);
+
+template <class F>
+double seconds_of(benchmark::State& state, F const& f) {
+  f();
+  ctx.memory().reset_peak();
+  double seconds = 0;
+  for (auto _ : state) {
+    double const start = machine::seconds();
+    f();
+    seconds += machine::seconds() - start;
+  }
+  return seconds / static_cast<double>(state.iterations());
+}
+
+/// About as much work for every length: 16k positions in all, or one head.
+template <class T>
+struct problem {
+  index_t n, d, heads;
+  tensor<T, 4, cpu> q, k, v, dout;
+  problem(index_t length, index_t width)
+      : n(length),
+        d(width),
+        heads(std::max<index_t>(1, std::min<index_t>(16, 16384 / length))),
+        q(eval(cast<T>(randn<float>(ctx, {1, heads, n, d}, 1)))),
+        k(eval(cast<T>(randn<float>(ctx, {1, heads, n, d}, 2)))),
+        v(eval(cast<T>(randn<float>(ctx, {1, heads, n, d}, 3)))),
+        dout(eval(cast<T>(randn<float>(ctx, {1, heads, n, d}, 4)))) {}
+  double operations(bool causal_mask) const {
+    return 4.0 * static_cast<double>(heads * n * n * d) * (causal_mask ? 0.5 : 1.0);
+  }
+};
+
+void report(benchmark::State& state, double operations, double seconds) {
+  state.counters["GF/s"] = operations / seconds * 1e-9;
+  state.counters["share_of_peak"] = operations / seconds / peak;
+  // Results and work space of the call, beside its arguments.
+  state.counters["peak_MB"] = static_cast<double>(ctx.memory().report().peak) * 1e-6;
+}
+
+template <class Rule, class T, class Mask>
+void forward(benchmark::State& state, Mask const& mask) {
+  problem<T> const x(state.range(0), state.range(1));
+  double const seconds = seconds_of(state, [&] { benchmark::DoNotOptimize(attention_forward<Rule>(x.q, x.k, x.v, mask)); });
+  report(state, x.operations(std::is_same_v<Mask, causal_type>), seconds);
+}
+template <class Rule, class T, class Mask>
+void backward(benchmark::State& state, Mask const& mask) {
+  problem<T> const x(state.range(0), state.range(1));
+  auto const f = attention_forward<Rule>(x.q, x.k, x.v, mask);
+  double const seconds = seconds_of(state, [&] {
+    benchmark::DoNotOptimize(attention_backward<Rule>(x.q, x.k, x.v, f.out, f.logsumexp, x.dout, mask));
+  });
+  report(state, 2.5 * x.operations(std::is_same_v<Mask, causal_type>), seconds);
+}
+template <class Rule, class T>
+void decoding(benchmark::State& state, index_t heads, index_t key_heads) {
+  index_t const n = state.range(0), d = state.range(1);
+  tensor<T, 4, cpu> const q = cast<T>(randn<float>(ctx, {1, heads, 1, d}, 1));
+  tensor<T, 4, cpu> const k = cast<T>(randn<float>(ctx, {1, key_heads, n, d}, 2)), v = cast<T>(randn<float>(ctx, {1, key_heads, n, d}, 3));
+  double const seconds = seconds_of(state, [&] { benchmark::DoNotOptimize(attention_forward<Rule>(q, k, v, causal)); });
+  state.counters["GB/s"] = static_cast<double>(2 * key_heads * n * d) * sizeof(T) / seconds * 1e-9;
+}
+
+using shapes = std::vector<std::vector<std::int64_t>>;
+void add(char const* name, shapes const& all, benchmark::TimeUnit unit, void (*run)(benchmark::State&)) {
+  auto* b = benchmark::RegisterBenchmark(name, run)->ArgNames({"N", "D"})->UseRealTime()->Unit(unit);
+  for (auto const& shape : all) b->Args(shape);
+}
+
+bool const added = [] {
+  using state = benchmark::State;
+  shapes const all{{128, 64}, {512, 64}, {2048, 64}, {8192, 64}, {128, 128}, {512, 128}, {2048, 128}, {8192, 128}};
+  shapes const one{{2048, 64}}, one_head{{16384, 64}}, caches{{512, 64}, {32768, 64}};
+  auto const ms = benchmark::kMillisecond, us = benchmark::kMicrosecond;
+  add("forward softmax", all, ms, [](state& s) { forward<softmax_rule, float>(s, no_mask); });
+  add("forward cog", all, ms, [](state& s) { forward<cog_rule, float>(s, no_mask); });
+  add("forward softmax causal", all, ms, [](state& s) { forward<softmax_rule, float>(s, causal); });
+  add("forward cog causal", all, ms, [](state& s) { forward<cog_rule, float>(s, causal); });
+  add("backward softmax", all, ms, [](state& s) { backward<softmax_rule, float>(s, no_mask); });
+  add("backward cog", all, ms, [](state& s) { backward<cog_rule, float>(s, no_mask); });
+  add("backward softmax causal", all, ms, [](state& s) { backward<softmax_rule, float>(s, causal); });
+  add("backward cog causal", all, ms, [](state& s) { backward<cog_rule, float>(s, causal); });
+  add("forward cog, one head", one_head, ms, [](state& s) { forward<cog_rule, float>(s, no_mask); });
+  add("backward cog, one head", one_head, ms, [](state& s) { backward<cog_rule, float>(s, no_mask); });
+  add("forward cog bf16", one, ms, [](state& s) { forward<cog_rule, bf16>(s, no_mask); });
+  add("forward cog half", one, ms, [](state& s) { forward<cog_rule, half>(s, no_mask); });
+  add("decoding, 8 heads", caches, us, [](state& s) { decoding<cog_rule, float>(s, 8, 8); });
+  add("decoding, 8 heads of 2 key heads", caches, us, [](state& s) { decoding<cog_rule, float>(s, 8, 2); });
+  add("decoding, 8 heads, bf16", caches, us, [](state& s) { decoding<cog_rule, bf16>(s, 8, 8); });
+  return true;
+}();
+
+}  // namespace
