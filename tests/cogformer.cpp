@@ -41,10 +41,6 @@ TEST_CASE("the number of parameters, their names and shapes", "[cogformer]") {
                           "layers.0.attention_norm.weight layers.0.ffn_norm.weight layers.1.attention.qw "));
   CHECK(names.ends_with("layers.2.ffn_norm.weight norm.weight output.weight "));
   CHECK(m.output.weight.extents() == std::array<index_t, 2>{11, 12});
-
-  // The published models of 141 M parameters, by the formula.
-  index_t const big = 2 * 32000 * 768 + 12 * (4 * 768 * 768 + 3 * 768 * 2304 + 2 * 768) + 768;
-  CHECK(big == 141183744);
 }
 
 TEST_CASE("attn_type and the kind of each layer", "[cogformer]") {

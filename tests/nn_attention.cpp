@@ -32,7 +32,7 @@ block_of<T> make_block(nn::attention_kind kind) {
 /// What the layer does, one query at a time. `sees(b, i, j)`.
 template <class F>
 tensor<double, 3> by_hand(nn::attention<double, cpu> const& a, tensor<double, 3> const& x, F const& sees) {
-  auto const [batch, n, dim] = x.extents();
+  index_t const batch = x.extent(0), n = x.extent(1);
   index_t const d = a.qw.extent(1) / a.heads;
   auto heads_of = [&](auto const& w, index_t heads, bool turn) {
     auto const y = reshape(cog::eval(matmul(x, w)), {batch, n, heads, d});

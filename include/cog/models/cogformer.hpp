@@ -140,7 +140,7 @@ struct cogformer {
     auto& cache = nn::cache_among(options...);
     auto x = observe(o, "hook_embed", embedding(tokens));
     for (std::size_t l = 0; l < layers.size(); ++l)
-      x = layers[l](x, mask, layer_of(cache, l), scope(o, "blocks." + std::to_string(l)));
+      x = layers[l](x, mask, layer_of(cache, l), scope(o, "blocks", l));
     return norm(x, scope(o, "ln_final"));
   }
   /// The logits of states [..., dim].

@@ -25,7 +25,7 @@ struct generation {
 template <class Model, class I, backend B>
   requires(std::same_as<I, std::int32_t> || std::same_as<I, std::int64_t>)
 std::vector<std::vector<std::int64_t>> generate(Model const& model, tensor<I, 2, B> const& prompt, generation const& settings = {}) {
-  check(settings.sampling);
+  settings.sampling.check();
   auto const batch = static_cast<std::size_t>(prompt.extent(0));
   index_t const window = model.config.max_seq_length;
   if (prompt.extent(1) < 1) throw error("generate: a prompt of shape ", prompt.extents(), " has no tokens");

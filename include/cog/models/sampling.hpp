@@ -18,28 +18,29 @@ struct sampling {
   index_t top_k = 0;              // the k most likely tokens; 0: all
   double top_p = 1;               // the fewest most likely tokens whose probabilities reach p (Holtzman et al. 2020)
   double min_p = 0;               // tokens of at least p times the largest probability (Nguyen et al. 2024)
+
+  /// Errors: a setting out of its range.
+  void check() const {
+    if (!(repetition_penalty > 0)) throw error("sampling: repetition_penalty = ", repetition_penalty, "; above 0");
+    if (!(temperature >= 0) || !std::isfinite(temperature)) throw error("sampling: temperature = ", temperature, "; 0 or more");
+    if (top_k < 0) throw error("sampling: top_k = ", top_k, "; 0 (all) or more");
+    if (!(top_p > 0 && top_p <= 1)) throw error("sampling: top_p = ", top_p, "; above 0, at most 1");
+    if (!(min_p >= 0 && min_p <= 1)) throw error("sampling: min_p = ", min_p, "; between 0 and 1");
+  }
 };
 
-/// Errors: a setting out of its range.
-inline void check(sampling const& s) {
-  if (!(s.temperature >= 0) || !std::isfinite(s.temperature)) throw error("sampling: temperature = ", s.temperature, "; 0 or more");
-  if (s.top_k < 0) throw error("sampling: top_k = ", s.top_k, "; 0 (all) or more");
-  if (!(s.top_p > 0 && s.top_p <= 1)) throw error("sampling: top_p = ", s.top_p, "; above 0, at most 1");
-  if (!(s.min_p >= 0 && s.min_p <= 1)) throw error("sampling: min_p = ", s.min_p, "; between 0 and 1");
-  if (!(s.repetition_penalty > 0)) throw error("sampling: repetition_penalty = ", s.repetition_penalty, "; above 0");
-}
-
 /// A token that may be drawn.
-struct candidate {
+struct token_candidate {
   index_t token;
   double probability;
 };
 
 /// What `sample` draws from: most likely first, the lower token first among equals; probabilities sum to 1.
 /// Errors: no logits, a NaN or +inf among them, all of them -inf, a previous token that has no logit.
-inline std::vector<candidate> candidates(std::span<float const> logits, sampling const& s, std::span<std::int64_t const> previous = {}) {
-  check(s);
-  std::vector<candidate> all(logits.size());
+inline std::vector<token_candidate> candidates(std::span<float const> logits, sampling const& s,
+                                               std::span<std::int64_t const> previous = {}) {
+  s.check();
+  std::vector<token_candidate> all(logits.size());
   for (std::size_t i = 0; i < logits.size(); ++i) {
     if (!(logits[i] <= std::numeric_limits<float>::max())) throw error("sampling: the logit of token ", i, " is ", logits[i]);
     all[i] = {static_cast<index_t>(i), logits[i]};  // the logit, until the exponential below
@@ -55,7 +56,7 @@ inline std::vector<candidate> candidates(std::span<float const> logits, sampling
       all[i].probability *= all[i].probability > 0 ? 1 / s.repetition_penalty : s.repetition_penalty;
     }
   }
-  auto const likelier = [](candidate const& a, candidate const& b) {
+  auto const likelier = [](token_candidate const& a, token_candidate const& b) {
     return a.probability != b.probability ? a.probability > b.probability : a.token < b.token;
   };
   std::size_t count = all.size();

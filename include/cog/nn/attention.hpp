@@ -59,9 +59,10 @@ struct attention {
     auto& cache = cache_among(options...);
     constexpr bool cached = !std::same_as<std::remove_cvref_t<decltype(cache)>, no_cache>;
     static_assert(!cached || !X::is_recorded, "cog: a kv_cache is for inference, where nothing is recorded");
+    static_assert(X::rank == 3, "cog: attention is over x [batch, position, dim]");
 
     auto const x = eval(input);
-    if (x.extents().size() != 3 || x.extents().back() != qw.extent(0))
+    if (x.extents()[2] != qw.extent(0))
       throw error("attention: x of shape ", x.extents(), ", not [batch, position, ", qw.extent(0), "]");
     auto const split = [&](auto const& w, index_t n) {
       return reshape(eval(matmul(x, w)), extents<4>{x.extents()[0], x.extents()[1], n, w.extent(1) / n});

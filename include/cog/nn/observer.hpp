@@ -49,6 +49,13 @@ auto scope(O& o, std::string_view part) {
   else return scoped_observer<O>{&o, std::string(part) + "."};
 }
 
+/// Part i of several.
+template <observer O>
+auto scope(O& o, std::string_view part, std::size_t i) {
+  if constexpr (std::same_as<std::remove_const_t<O>, no_observer>) return no_observer{};
+  else return scope(o, std::string(part) + "." + std::to_string(i));
+}
+
 /// Is any of these points wanted?
 template <observer O, class... Point>
 bool wants_any(O& o, Point const&... points) {
