@@ -12,12 +12,16 @@ namespace cog {
 
 /// Memory and identity. The members that run kernels are templates over the kernel, so a concept cannot name them; they are:
 ///
-///   for_each(ctx, shape, f, inputs, outputs)            outputs = f(inputs) at every element of shape
-///   reduce(ctx, reduction, f, inputs, kept, reduced, out)   one value per element of `kept`
-///   rowwise(ctx, op, rows, n, inputs, outputs)          statistics along the last axis, then a map
-///   gemm(ctx, arguments, epilogue)                      C = epilogue(alpha A B + beta C)
-///   take_rows, add_rows, cumulative_sum, top_k          indexed access
-///   attention_forward, attention_backward               the refinement in attention/arguments.hpp
+///     fill(ctx, data, n, value)                      n elements
+///     for_each(ctx, shape, f, inputs, outputs)       outputs = f(inputs) at every element of shape
+///     reduce<R>(ctx, f, shape, kept, inputs, out)    one value for each element of the first `kept` axes
+///     rowwise(ctx, op, shape, inputs, outputs)       statistics along the last axis, then a map
+///     row_reduce(ctx, op, shape, inputs, out)        statistics along the last axis, one value a row
+///     gemm<Activation>(ctx, arguments)               C = activation(alpha A B + beta C + bias)
+///     take_rows add_rows take_along add_along cumulative_sum top_k
+///     attention_forward<Rule> attention_backward<Rule>    optional: attention/arguments.hpp
+///
+/// docs/extending.md says more; tests/backend_loops.hpp has them all in plain loops.
 template <class B>
 concept backend = requires(typename B::context const& context, void* p, void const* q, std::size_t bytes) {
   { B::name } -> std::convertible_to<std::string_view>;

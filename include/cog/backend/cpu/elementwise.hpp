@@ -163,6 +163,7 @@ struct joined_axes {
   /// Joins the axes [first, end) of `shape`.
   joined_axes(index_t const* shape, int end, index_t const (*from)[capacity], int first = 0) {
     extents[0] = 1;
+    if constexpr (Rank == 0) return;  // GCC 12 warns of axis -1 otherwise
     for (int a = first; a < end; ++a) {
       if (shape[a] == 1) continue;
       // An axis of extent 1 joins anything.
