@@ -22,7 +22,7 @@ awk '
   }
   # C++ as one reads it: no S(...) around numbers, no using, no ::apply.
   function plain(s,   at, end, inner) {
-    gsub(/using [a-z:]+; */, "", s); gsub(/::apply/, "", s); gsub(/ +/, " ", s)
+    gsub(/using [a-z:, ]+; */, "", s); gsub(/::apply/, "", s); gsub(/ +/, " ", s)
     while (match(s, /(^|[^A-Za-z_])S\(/)) {
       at = RSTART + RLENGTH - 2; end = closing(s, at + 1); inner = substr(s, at + 2, end - at - 2)
       if (inner ~ / |^-/) inner = "(" inner ")"
