@@ -28,7 +28,7 @@ if [ "${1:-}" = --filter ]; then
       !code && /^##+ / { heading = $0; sub(/^#+ /, "", heading); print relink($0) " {#" anchor(heading) "}"; next }
       { print code ? $0 : relink($0) }' "$2" ;;
   esac
-  # Headers: the lines at the head become the description of the file.
+  # Headers: the lines at the head become the description of the file; functions made by macros get one.
   exec awk '
     # A < in a comment is a bracket, not a tag; code between backticks is left as it is.
     function escape(line,   part, n, i, out) {
@@ -43,6 +43,8 @@ if [ "${1:-}" = --filter ]; then
     head && /^\/\/( |$)/ { print "/" escape($0); next }
     { head = 0 }
     /^ *\/\/\// { print escape($0); next }
+    /^COG_(BINARY|UNARY|FUNCTION)\(/ { name = $0; sub(/.*, */, "", name); sub(/\).*/, "", name); print "/// Lazy, element by element: cog::op::" name "." }
+    /^COG_(RECORDED_)?REDUCTION\(/ { name = $0; sub(/.*\(/, "", name); sub(/\).*/, "", name); print "/// The reduction cog::reduction::" name " of all elements, or over axes." }
     { print }' "$2"
 fi
 

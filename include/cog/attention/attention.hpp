@@ -15,6 +15,7 @@
 
 namespace cog {
 
+/// What the attention functions take besides q, k, v and the mask: `{.scale = 0.1}`.
 struct attention_options {
   std::optional<double> scale{};  // > 0; 1 / sqrt(D) if not given
 };

@@ -34,10 +34,11 @@ class gradients {
   std::shared_ptr<tape> tape_;
 };
 
+/// What value_and_grad returns: `auto [value, gradients] = value_and_grad(...)`.
 template <class T, class G>
 struct value_and_gradients {
   T value;      // rank 0
-  G gradients;
+  G gradients;  // a tuple of tensors for a function of tensors, cog::gradients for a model
 };
 
 namespace detail {
@@ -145,6 +146,7 @@ auto checkpoint(F const& f, X const&... x) {
   });
   return variable<typename Y::value_type, Y::rank, typename Y::backend_type>(y, t, slot);
 }
+/// Of tensors: f(x...).
 template <class F, class... X>
   requires(plain_expression<X> && ...)
 auto checkpoint(F const& f, X const&... x) {

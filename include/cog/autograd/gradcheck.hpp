@@ -8,11 +8,13 @@
 
 namespace cog {
 
+/// How gradcheck steps, and what it forgives.
 struct gradcheck_options {
   double step = 1e-6;
   double tolerance = 1e-6;  // |analytic - numeric| <= tolerance (1 + |numeric|)
 };
 
+/// Converts to true where the gradient is right; otherwise `message` names an argument and an element.
 struct gradcheck_result {
   bool ok = true;
   double worst = 0;  // the largest |analytic - numeric| / (1 + |numeric|)
@@ -64,6 +66,7 @@ gradcheck_result gradcheck(gradcheck_options const& options, F const& f, tensor<
   return result;
 }
 
+/// With the default options.
 template <class F, class... T, int... R, class... B>
   requires(sizeof...(T) > 0)
 gradcheck_result gradcheck(F const& f, tensor<T, R, B> const&... x) {

@@ -11,6 +11,7 @@
 
 namespace cog {
 
+/// A tensor with its place on a tape. Copying it is cheap: the value is shared. See the head of this file.
 template <element T, int Rank, backend B>
 class variable {
  public:

@@ -15,7 +15,7 @@ template <class C>
 using backend_of = typename C::backend_type;
 }
 
-/// Uninitialised.
+/// Uninitialised, row-major. Errors (of all functions here): a negative extent, more elements than memory.
 template <element T, context C, std::size_t N>
 tensor<T, static_cast<int>(N), detail::backend_of<C>> empty(C const& ctx, std::array<index_t, N> const& shape) {
   return {ctx, shape};
@@ -28,10 +28,12 @@ auto full(C const& ctx, std::array<index_t, N> const& shape, std::type_identity_
   detail::backend_of<C>::fill(ctx, out.data(), out.size(), value);
   return out;
 }
+/// Every element is 0 (false).
 template <element T, context C, std::size_t N>
 auto zeros(C const& ctx, std::array<index_t, N> const& shape) {
   return full<T>(ctx, shape, T(0));
 }
+/// Every element is 1 (true).
 template <element T, context C, std::size_t N>
 auto ones(C const& ctx, std::array<index_t, N> const& shape) {
   return full<T>(ctx, shape, T(1));
@@ -46,10 +48,11 @@ auto zeros(C const& ctx, index_t const (&shape)[N]) { return zeros<T>(ctx, std::
 template <element T, context C, std::size_t N>
 auto ones(C const& ctx, index_t const (&shape)[N]) { return ones<T>(ctx, std::to_array(shape)); }
 
+/// Zeros of x's shape, dtype and context; row-major.
 template <class T, int R, class B>
 tensor<T, R, B> zeros_like(tensor<T, R, B> const& x) { return zeros<T>(x.context(), x.extents()); }
 
-/// A copy of host memory, row-major.
+/// A copy of host memory, row-major. Errors: another number of values than the shape has.
 template <class T, context C, std::size_t N>
 auto from(C const& ctx, std::span<T const> values, std::array<index_t, N> const& shape) {
   auto out = empty<T>(ctx, shape);

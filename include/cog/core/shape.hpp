@@ -8,6 +8,7 @@
 namespace cog {
 
 /// Elements begin, begin + step, ... < end of one axis; negative bounds count from the end. step >= 1.
+/// Errors: bounds outside the axis, or in the wrong order.
 template <class T, int R, class B>
 tensor<T, R, B> slice(tensor<T, R, B> const& x, int axis, index_t begin, index_t end, index_t step = 1) {
   auto const a = static_cast<std::size_t>(normal_axis("slice", axis, R));
@@ -24,7 +25,7 @@ tensor<T, R, B> slice(tensor<T, R, B> const& x, int axis, index_t begin, index_t
   return {x.storage_handle(), data, shape, strides};
 }
 
-/// Element i of one axis; the axis is dropped.
+/// Element i of one axis, counted from the end when negative; the axis is dropped. Errors: no such element.
 template <class T, int R, class B>
   requires(R >= 1)
 tensor<T, R - 1, B> select(tensor<T, R, B> const& x, int axis, index_t i) {
@@ -40,7 +41,7 @@ tensor<T, R - 1, B> select(tensor<T, R, B> const& x, int axis, index_t i) {
   return {x.storage_handle(), const_cast<T*>(x.data()) + at * x.strides()[a], shape, strides};
 }
 
-/// Axes in another order: out.extent(i) = x.extent(order[i]).
+/// Axes in another order: out.extent(i) = x.extent(order[i]). Errors: an axis that is named twice or does not exist.
 template <class T, int R, class B>
 tensor<T, R, B> permuted(tensor<T, R, B> const& x, std::array<int, static_cast<std::size_t>(R)> const& order) {
   extents<R> shape{}, strides{};
@@ -124,6 +125,7 @@ bool reshape_strides(std::array<index_t, A> const& from, std::array<index_t, A> 
 }  // namespace detail
 
 /// The same elements in row-major order under another shape; one extent may be -1. Copies only when strides force it.
+/// Errors: a shape with another number of elements.
 template <class T, int R, class B, std::size_t N>
 tensor<T, static_cast<int>(N), B> reshape(tensor<T, R, B> const& x, std::array<index_t, N> const& shape) {
   auto const to = detail::resolve_shape(x.size(), shape);
@@ -134,13 +136,13 @@ tensor<T, static_cast<int>(N), B> reshape(tensor<T, R, B> const& x, std::array<i
   return {row.storage_handle(), row.data(), to, row_major(to)};
 }
 
-/// One axis.
+/// All elements along one axis, in row-major order.
 template <class T, int R, class B>
 tensor<T, 1, B> flatten(tensor<T, R, B> const& x) {
   return reshape(x, std::array<index_t, 1>{x.size()});
 }
 
-/// Drops an axis of extent 1.
+/// Drops an axis of extent 1. Errors: another extent.
 template <class T, int R, class B>
 tensor<T, R - 1, B> squeeze(tensor<T, R, B> const& x, int axis) {
   if (x.extent(axis) != 1) throw error("squeeze: axis ", axis, " of shape ", x.extents(), " is not 1");
@@ -161,6 +163,7 @@ tensor<T, R + 1, B> unsqueeze(tensor<T, R, B> const& x, int axis) {
 }
 
 /// Broadcast to a shape without a copy (stride 0 along stretched axes). Such a view is for reading.
+/// Errors: a shape that x does not broadcast to.
 template <class T, int R, class B, std::size_t N>
 tensor<T, static_cast<int>(N), B> expand(tensor<T, R, B> const& x, std::array<index_t, N> const& shape) {
   static_assert(N >= R, "cog: expand cannot drop axes");

@@ -49,6 +49,7 @@ inline constexpr bool is_tensor<tensor<T, R, B>> = true;
 template <class E>
 concept lazy_expression = plain_expression<E> && !detail::is_tensor<std::remove_cvref_t<E>>;
 
+/// A shared handle to elements of T behind extents and strides, in memory of the backend B. See the head of this file.
 template <element T, int Rank, backend B>
 class tensor {
   static_assert(Rank >= 0);

@@ -7,6 +7,7 @@
 
 namespace cog {
 
+/// Elements at `data`, with extents and strides. The memory is somebody else's.
 template <class T, int Rank>
 struct view {
   T* data = nullptr;

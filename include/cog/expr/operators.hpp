@@ -1,4 +1,5 @@
 // The element-wise language: operators and functions on tensors, variables, lazy nodes and numbers. All of them are lazy.
+// The functions made by macros are those of expr/ops.hpp; docs/ops.md has them all, with their derivatives.
 #pragma once
 
 #include <utility>

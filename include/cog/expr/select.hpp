@@ -33,7 +33,7 @@ void add_rows(tensor<T, 2, B>& table, tensor<I, R, B> const& ids, tensor<T, R + 
   B::add_rows(table.context(), table.view(), where.data(), where.size(), what.data());
 }
 
-/// One element of each row: x [S..., n] and ids [S...] give [S...].
+/// One element of each row: x [S..., n] and ids [S...] give [S...]. Errors: other shapes, an id outside [0, n).
 template <class T, int R, class B, class I>
   requires index_element<I>
 tensor<T, R - 1, B> take_along(tensor<T, R, B> const& x, tensor<I, R - 1, B> const& ids) {
@@ -57,7 +57,7 @@ void add_along(tensor<T, R, B>& x, tensor<I, R - 1, B> const& ids, tensor<T, R -
   B::add_along(x.context(), x.data(), x.extent(-1), which.data(), which.size(), what.data());
 }
 
-/// Tensors of one rank joined along an axis; the other extents agree.
+/// Tensors of one rank joined along an axis. Errors: other extents that differ.
 template <class T, int R, class B, class... More>
 tensor<T, R, B> concatenate(int axis, tensor<T, R, B> const& first, More const&... more) {
   auto const a = static_cast<std::size_t>(normal_axis("concatenate", axis, R));
@@ -91,12 +91,14 @@ tensor<T, R, B> cumulative_sum(tensor<T, R, B> const& x, int axis) {
   return out;
 }
 
+/// What top_k returns: [..., k] both.
 template <class T, int R, class B>
 struct top_k_result {
   tensor<T, R, B> values;
   tensor<std::int64_t, R, B> indices;
 };
 /// The k largest elements of each row, largest first; the lower index first among equals; NaN counts as largest.
+/// Errors: k below 0 or above the length of a row.
 template <class T, int R, class B>
 top_k_result<T, R, B> top_k(tensor<T, R, B> const& x, index_t k) {
   static_assert(R >= 1);

@@ -10,6 +10,7 @@
 
 namespace cog {
 
+/// How `generate` goes on and where it stops: `{.max_tokens = 200, .sampling = {.temperature = 0.8}}`.
 struct generation {
   index_t max_tokens = 100;
   cog::sampling sampling{};

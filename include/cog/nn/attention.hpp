@@ -16,6 +16,7 @@ namespace cog::nn {
 /// Which rule turns scores into weights.
 enum class attention_kind { softmax, cog };
 
+/// The extents of an attention layer.
 struct attention_shape {
   index_t dim, heads, head_dim;
   index_t key_heads = 0;  // of keys and values, a divisor of heads; 0: as many

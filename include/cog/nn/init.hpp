@@ -44,6 +44,7 @@ void fill_uniform(X& x, double bound, std::uint64_t seed, std::uint64_t stream) 
 
 // An initialiser assigns a tensor: normal{0.02}(weight, seed, stream_of("weight")).
 
+/// Normal numbers with mean 0.
 struct normal {
   double deviation = 1;
   template <class X>
@@ -77,12 +78,14 @@ struct kaiming_uniform {
     detail::fill_uniform(x, gain * std::sqrt(3 / detail::fans_of(x, order).in), seed, stream);
   }
 };
+/// Zeros.
 struct zeros {
   template <class X>
   void operator()(X& x, std::uint64_t = 0, std::uint64_t = 0) const {
     x = zeros_like(x);
   }
 };
+/// Ones.
 struct ones {
   template <class X>
   void operator()(X& x, std::uint64_t = 0, std::uint64_t = 0) const {

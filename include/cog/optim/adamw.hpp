@@ -13,6 +13,7 @@
 
 namespace cog {
 
+/// What AdamW is told; the numbers are PyTorch's.
 struct adamw_options {
   double learning_rate = 1e-3;
   double beta1 = 0.9;
@@ -98,6 +99,7 @@ class adamw {
                   make_pack(write(parameter), write(first), write(second)));
     });
   }
+  /// At the learning rate of the options.
   template <class Model, class Gradients>
   void step(Model& model, Gradients const& gradients) {
     step(model, gradients, options_.learning_rate);
