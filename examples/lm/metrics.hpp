@@ -35,8 +35,7 @@ struct loss_curves {
 /// Reads log.jsonl below a folder of `train`. Throws when it is not there or not such a log.
 loss_curves read_curves(std::filesystem::path const& folder);
 
-/// Draws the curves of one or several runs as a PNG through gnuplot. Returns why there is no picture; empty: there is
-/// one.
+/// Draws the curves of one or several runs as a PNG through gnuplot. Returns why there is no picture, or nothing.
 std::string plot_losses(std::vector<loss_curves> const& curves, std::filesystem::path const& png);
 
 }  // namespace lm

@@ -29,12 +29,16 @@ class sentencepiece_model {
   }
   std::string bytes_of(std::int32_t id) const {
     if (id < 0 || id >= vocab_size()) throw cog::error("token ", id, " is outside a vocabulary of ", vocab_size());
-    std::string piece = processor_->IdToPiece(id);
+    std::string const piece = processor_->IdToPiece(id);
     if (processor_->IsByte(id)) return std::string(1, static_cast<char>(std::stoi(piece.substr(3, 2), nullptr, 16)));
     constexpr std::string_view blank = "\u2581";
-    for (auto at = piece.find(blank); at != piece.npos; at = piece.find(blank, at))
-      piece.replace(at, blank.size(), " ");
-    return piece;
+    std::string text;
+    for (std::size_t i = 0; i < piece.size();) {
+      bool const is_blank = std::string_view(piece).substr(i).starts_with(blank);
+      text += is_blank ? ' ' : piece[i];
+      i += is_blank ? blank.size() : 1;
+    }
+    return text;
   }
   std::optional<std::int32_t> id_of(std::string_view token) const {
     int const id = processor_->PieceToId({token.data(), token.size()});

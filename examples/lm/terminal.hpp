@@ -25,8 +25,7 @@ class stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// A bar at the foot of the terminal. Lines printed through it scroll above; elsewhere than on a terminal it is not
-/// there.
+/// A bar at the foot of the terminal; there is none where stderr is no terminal. Lines printed through it scroll above.
 class progress_bar {
  public:
   explicit progress_bar(std::string title);

@@ -16,6 +16,7 @@
 #include <cog/random/stream.hpp>
 
 #include "commands.hpp"
+#include "learning.hpp"
 #include "metrics.hpp"
 #include "model.hpp"
 #include "terminal.hpp"
@@ -27,67 +28,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using cog::index_t;
-
-/// Tokens [b, n] and, for each, the token that follows it.
-struct batch {
-  cog::tensor<std::int32_t, 2, device> tokens, targets;
-};
-
-/// Sequences that begin anywhere in the training text. The random stream is the position in the data.
-class batch_source {
- public:
-  batch_source(device::context ctx, std::vector<std::int32_t> tokens, index_t rows, index_t length, std::uint64_t seed)
-      : random{seed, 0}, ctx_(std::move(ctx)), tokens_(std::move(tokens)), rows_(rows), length_(length) {
-    if (static_cast<index_t>(tokens_.size()) <= length)
-      throw cog::error("the training text has ", tokens_.size(), " tokens; --context ", length,
-                       " needs more than that");
-  }
-
-  batch next() {
-    std::vector<std::int32_t> x, y;
-    for (index_t r = 0; r < rows_; ++r) {
-      auto const start = tokens_.begin() + random.below(static_cast<index_t>(tokens_.size()) - length_);
-      x.insert(x.end(), start, start + length_);
-      y.insert(y.end(), start + 1, start + 1 + length_);
-    }
-    return {cog::from(ctx_, x, {rows_, length_}), cog::from(ctx_, y, {rows_, length_})};
-  }
-  std::size_t size() const { return tokens_.size(); }
-
-  cog::random_stream random;
-
- private:
-  device::context ctx_;
-  std::vector<std::int32_t> tokens_;
-  index_t rows_, length_;
-};
-
-/// Dropout of the embeddings and of what each layer adds to the residual stream: an observer that replaces these
-/// values. The choice depends on the seed, the number of the batch and the point alone, so that activations which are
-/// computed again, recorded or not, are the same.
-struct dropout_points {
-  double rate;
-  std::uint64_t seed, batch;
-  bool wants(std::string_view point) const {
-    return rate > 0 &&
-           (point.ends_with("hook_embed") || point.ends_with("hook_attn_out") || point.ends_with("hook_mlp_out"));
-  }
-  void on(std::string_view point, auto& value) const {
-    auto const kept = bernoulli(value.context(), value.extents(), 1 - rate, seed, cog::nn::stream_of(point) + batch);
-    value = where(kept, value * (1 / (1 - rate)), 0);
-  }
-};
-
-/// The mean loss of a batch as recorded values; with `recompute` a block keeps nothing but its input.
-auto recorded_loss(auto& m, batch const& b, dropout_points dropout, bool recompute) {
-  if (!recompute) return cross_entropy(m(b.tokens, dropout), b.targets);
-  auto x = cog::observe(dropout, "hook_embed", m->embedding(m.record(b.tokens)));
-  for (std::size_t l = 0; l < m->layers.size(); ++l)
-    x = cog::checkpoint([block = &m->layers[l], dropout, part = "blocks." + std::to_string(l)](
-                            auto const& h) { return (*block)(h, cog::causal, cog::scope(dropout, part)); },
-                        x);
-  return cross_entropy(m->logits(m->norm(x)), b.targets);
-}
 
 /// What is printed before the first step.
 class settings_table {
@@ -193,6 +133,7 @@ void training::begin(std::set<std::string> const& given) {
     return ids;
   };
   held_out_ = encoded(text.held_out);
+  s_.data = fs::absolute(s_.data).lexically_normal();
   data_.emplace(ctx_, encoded(text.training), s_.batch, s_.context, static_cast<std::uint64_t>(s_.seed));
 
   cog::cogformer_config const config{.vocab_size = words_->size(),
@@ -212,6 +153,9 @@ void training::begin(std::set<std::string> const& given) {
     from->load("model.safetensors", *model_);
     from->load("optimizer.safetensors", *optimizer_);
     data_->random.offset = from->state().at("data_offset").get<std::uint64_t>();
+    if (from->state().at("data_crc32") != data_->crc32() && !given.contains("data"))
+      throw cog::error("the text in ", s_.data, " is not the one that the checkpoint ", from->folder().string(),
+                       " was trained on; give --data to go on with it");
   }
   if (s_.ema > 0) {
     average_.emplace(*model_, s_.ema);
@@ -296,6 +240,8 @@ double training::one_step(index_t step, nlohmann::ordered_json& line) {
   } catch (cog::error const& e) {
     throw cog::error("step ", step + 1, ": ", e.what());
   }
+  if (!std::isfinite(loss) || !std::isfinite(norm))
+    throw cog::error("step ", step + 1, ": the loss is ", loss, ", the norm of its gradient ", norm);
   if (average_) average_->update(*model_);
   double const seconds = since.seconds();
   line = {{"step", step + 1},
@@ -340,7 +286,8 @@ void training::validate(index_t step) {
 void training::save(index_t step) {
   if (saved_ == step) return;
   auto const folder = cog::save_checkpoint(
-      out_, step, {{"settings", settings_to_json(s_)}, {"data_offset", data_->random.offset}},
+      out_, step,
+      {{"settings", settings_to_json(s_)}, {"data_offset", data_->random.offset}, {"data_crc32", data_->crc32()}},
       [&](fs::path const& to) {
         save_description(to, model_->config, *words_);
         save_parameters(*model_, to / "model.safetensors");
@@ -387,7 +334,8 @@ int training::run() {
   if (auto const why = plot_losses({read_curves(out_)}, out_ / "loss.png"); !why.empty())
     say("no picture of the losses: " + why);
   else say("picture    " + (out_ / "loss.png").string());
-  say(format("%ld steps in %s", static_cast<long>(counted), duration(since.seconds()).c_str()));
+  say(format("%ld steps in %s, at most %sB of tensors", static_cast<long>(counted), duration(since.seconds()).c_str(),
+             with_prefix(static_cast<double>(ctx_.memory().report().peak)).c_str()));
   return 0;
 }
 
