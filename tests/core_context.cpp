@@ -3,6 +3,7 @@
 #include "support.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <future>
 #include <thread>
 
@@ -14,6 +15,22 @@ extern "C" char const* __tsan_default_options() { return "allocator_may_return_n
 
 using namespace test;
 
+namespace {
+
+/// Whether two tasks are under way at the same time.
+bool run_together(cog::cpu::context const& ctx) {
+  std::atomic<int> begun{0}, met{0};
+  auto const end = std::chrono::steady_clock::now() + std::chrono::seconds(ctx.threads() > 1 ? 20 : 0);
+  ctx.run(2, [&](index_t) {
+    ++begun;
+    while (begun < 2 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    if (begun == 2) ++met;
+  });
+  return met == 2;
+}
+
+}  // namespace
+
 TEST_CASE("run: every task once, whatever the number of threads") {
   for (int threads = 1; threads <= 8; ++threads) {
     cog::cpu::context const ctx{{.threads = threads}};
@@ -23,6 +40,7 @@ TEST_CASE("run: every task once, whatever the number of threads") {
       ctx.run(tasks, [&](index_t i) { ++times[static_cast<std::size_t>(i)]; });
       for (auto const& n : times) REQUIRE(n == 1);
     }
+    CHECK(run_together(ctx) == (threads > 1));
   }
   CHECK(cog::cpu::context().threads() >= 1);
   CHECK_THROWS_AS((cog::cpu::context{{.threads = -1}}), cog::error);
@@ -37,16 +55,18 @@ TEST_CASE("run: many short jobs in a row") {
 
 TEST_CASE("run: inside a task it runs in line") {
   cog::cpu::context const ctx{{.threads = 4}}, other{{.threads = 2}};
-  std::atomic<int> count{0};
+  std::atomic<int> count{0}, elsewhere{0};
   ctx.run(8, [&](index_t) {
     auto const self = std::this_thread::get_id();
-    ctx.run(8, [&](index_t) {
-      CHECK(std::this_thread::get_id() == self);
+    auto const task = [&](index_t) {
       ++count;
-    });
-    other.run(2, [&](index_t) { ++count; });
+      if (std::this_thread::get_id() != self) ++elsewhere;
+    };
+    ctx.run(8, task);
+    other.run(2, task);
   });
   CHECK(count == 8 * 10);
+  CHECK(elsewhere == 0);
 }
 
 TEST_CASE("run: the exception of a task comes back, and the context goes on") {
@@ -61,11 +81,19 @@ TEST_CASE("run: the exception of a task comes back, and the context goes on") {
     // Nested: the inner exception passes through the outer task.
     CHECK_THROWS_AS(ctx.run(4, [&](index_t) { ctx.run(4, [&](index_t i) { if (i == 3) throw std::runtime_error("x"); }); }),
                     std::runtime_error);
-    // After an exception nested calls still run in parallel from outside: not left "inside".
-    std::atomic<int> count{0};
-    ctx.run(4, [&](index_t) { ++count; });
-    CHECK(count == 4);
+    CHECK(run_together(ctx) == (threads > 1));  // not left "inside" a task
   }
+}
+
+TEST_CASE("run: after an exception no further task is begun") {
+  cog::cpu::context const ctx{{.threads = 2}};
+  std::atomic<long> begun{0};
+  CHECK_THROWS_AS(ctx.run(1'000'000, [&](index_t) {
+                    ++begun;
+                    throw cog::error("stop");
+                  }),
+                  cog::error);
+  CHECK(begun < 1'000'000);
 }
 
 TEST_CASE("one context, several threads at once") {
