@@ -19,7 +19,7 @@ inline double seconds() {
 template <class F>
 double best_rate(double work, F const& f) {
   double best = 0;
-  for (int i = 0; i < 15; ++i) {
+  for (int i = 0; i < 100; ++i) {
     double const start = seconds();
     f();
     best = std::max(best, work / (seconds() - start));
