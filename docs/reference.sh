@@ -18,7 +18,7 @@ if [ "${1:-}" = --filter ]; then
           if (to ~ /^#/) to = "@ref " page "-" substr(to, 2)
           else if (to ~ /\.md#/) { sub(/^.*\//, "", to); sub(/\.md#/, "-", to); to = "@ref " to }
           else if (sub(/^(\.\.\/)?include\/cog\//, "", to)) to = "@ref " to
-          else if (to !~ /^https?:|\.md$/) to = ""
+          else if (to !~ /^https?:|^(docs\/)?[a-z_]+\.md$|^(\.\.\/)?README\.md$/) to = ""
           if (to == "") { gsub(/^\[|\]$/, "", text); to = text } else to = text "(" to ")"
           out = out substr(line, 1, RSTART - 1) to; line = substr(line, RSTART + RLENGTH)
         }
