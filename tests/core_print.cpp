@@ -102,3 +102,13 @@ TEST_CASE("print: lazy expressions show their value") {
   CHECK(text(x * 2 + 0.5f) == "[2.5000, 4.5000]\nfloat32 [2] on cpu");
   CHECK(text(x > 1) == "[false,  true]\nbool [2] on cpu");
 }
+
+TEST_CASE("print: variables show their value") {
+  std::string seen;
+  auto const x = cog::from<float>(ctx(), {1, 2});
+  cog::value_and_grad([&](auto const& v) {
+    seen = text(v) + '\n' + text(v * 3);
+    return cog::sum(v);
+  }, x);
+  CHECK(seen == "[1., 2.]\nfloat32 [2] on cpu\n[3., 6.]\nfloat32 [2] on cpu");
+}

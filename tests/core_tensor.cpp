@@ -42,6 +42,7 @@ TEST_CASE("creation: values, shapes, dtypes") {
   CHECK(cog::scalar<double>(ctx, 2.5).item() == 2.5);
   CHECK(cog::from<float>(ctx, {{{1, 2}, {3, 4}}, {{5, 6}, {7, 8}}})(1, 0, 1) == 6);
   CHECK(cog::from(ctx, std::vector<double>{1, 2, 3, 4}, {2, 2})(1, 0) == 3);
+  CHECK(cog::from(ctx, std::vector<double>{1, 2, 3, 4}, std::array<index_t, 1>{4})(3) == 4);
   CHECK(cog::zeros_like(cog::transposed(cog::empty<float>(ctx, {2, 3}))).extents() == cog::extents<2>{3, 2});
   CHECK(cog::empty<double>(ctx, std::array<index_t, 0>{}).size() == 1);
   auto const x = cog::empty<double>(ctx, {3, 5});

@@ -62,6 +62,10 @@ auto from(C const& ctx, std::span<T const> values, std::array<index_t, N> const&
   return out;
 }
 template <class T, context C, std::size_t N>
+auto from(C const& ctx, std::vector<T> const& values, std::array<index_t, N> const& shape) {
+  return from(ctx, std::span<T const>(values), shape);
+}
+template <class T, context C, std::size_t N>
 auto from(C const& ctx, std::vector<T> const& values, index_t const (&shape)[N]) {
   return from(ctx, std::span<T const>(values), std::to_array(shape));
 }

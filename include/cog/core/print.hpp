@@ -158,10 +158,12 @@ std::ostream& operator<<(std::ostream& out, tensor<T, R, B> const& x) {
   return out << " on " << B::name;
 }
 
-/// The value of a lazy expression.
-template <lazy_expression E>
+/// The value of a lazy expression, of a variable.
+template <expression E>
+  requires(!detail::is_tensor<E>)
 std::ostream& operator<<(std::ostream& out, E const& e) {
-  return out << evaluate(e);
+  if constexpr (E::is_recorded) return out << evaluate(e).value();
+  else return out << evaluate(e);
 }
 
 }  // namespace cog
