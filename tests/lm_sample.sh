@@ -54,3 +54,13 @@ cp cog/step-00000300/model.safetensors cog/step-00000300/config.json cog/step-00
 "$program" sample --ckpt released --greedy -n 20 --prompt 'template <' >a 2>/dev/null
 "$program" sample --ckpt cog --no-ema --greedy -n 20 --prompt 'template <' >b 2>/dev/null
 same a b "a model folder without state.json"
+
+# SentencePiece, where it was built in. The model: 400 pieces of byte-pair encoding with byte fallback and identity
+# normalisation, trained by Debian's library on this repository's README.md and docs/*.md.
+if train --tokenizer "$root/tests/golden/sentencepiece/tokenizer.model" --steps 20 --out pieces >/dev/null 2>pieces.err; then
+  cmp "$root/tests/golden/sentencepiece/tokenizer.model" pieces/step-00000020/tokenizer.model
+  "$program" sample --ckpt pieces --prompt 'The tensor' -n 10 2>/dev/null | grep -q '^The tensor' || fail "SentencePiece: sample"
+  "$program" eval --ckpt pieces | awk 'NR == 2 && ($5 < 1 || $5 > 12) { exit 1 }' || fail "SentencePiece: bits per byte"
+else
+  grep -q 'built without SentencePiece' pieces.err || fail "$(cat pieces.err)"
+fi

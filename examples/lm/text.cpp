@@ -33,13 +33,14 @@ std::vector<document> read_documents(fs::path const& path) {
 }
 
 split_text hold_out(std::vector<document> documents, double fraction) {
-  split_text out;
-  if (documents.size() == 1) {
-    auto& whole = documents.front();
-    auto cut = static_cast<std::size_t>(static_cast<double>(whole.text.size()) * (1 - fraction));
-    while (cut < whole.text.size() && (static_cast<unsigned char>(whole.text[cut]) & 0xc0) == 0x80) ++cut;  // UTF-8
-    if (cut < whole.text.size()) out.held_out.push_back({whole.path, whole.text.substr(cut)});
-    whole.text.resize(cut);
+  split_text out{documents.size(), {}, {}};
+  if (static_cast<double>(documents.size()) * fraction < 1) {
+    for (auto& d : documents) {
+      auto cut = static_cast<std::size_t>(static_cast<double>(d.text.size()) * (1 - fraction));
+      while (cut < d.text.size() && (static_cast<unsigned char>(d.text[cut]) & 0xc0) == 0x80) ++cut;  // UTF-8
+      if (cut < d.text.size()) out.held_out.push_back({d.path, d.text.substr(cut)});
+      d.text.resize(cut);
+    }
     out.training = std::move(documents);
     return out;
   }

@@ -17,9 +17,10 @@ struct document {
 std::vector<document> read_documents(std::filesystem::path const& path);
 
 struct split_text {
+  std::size_t documents;  // before they were cut
   std::vector<document> training, held_out;
 };
-/// One document: its last part is held out. Several: whole documents, evenly spread over their order.
+/// Whole documents are held out, evenly spread over their order; where that would be none, the last part of each.
 split_text hold_out(std::vector<document> documents, double fraction);
 
 std::size_t total_bytes(std::vector<document> const& documents);

@@ -112,9 +112,11 @@ void training::begin(std::set<std::string> const& given) {
   if (s_.data.empty()) throw cog::error("--data is required");
   if (s_.dim % s_.heads != 0 || s_.dim / s_.heads % 2 != 0)
     throw cog::error("--dim ", s_.dim, " and --heads ", s_.heads, ": a head must have a whole, even width");
-  rate_ = {.peak = s_.lr, .floor = s_.min_lr, .warmup = s_.warmup, .steps = s_.decay_steps ? s_.decay_steps : s_.steps};
-  if (s_.warmup > rate_.steps) rate_.warmup = rate_.steps;
-  rate_(0);  // throws where the settings do not fit each other
+  if (s_.attention == "cog" && s_.layers < 3)
+    throw cog::error("--attention cog needs --layers 3 or more, not ", s_.layers, ": the first and the last are softmax");
+  rate_ = {.peak = s_.lr, .floor = std::min(s_.min_lr, s_.lr), .warmup = s_.warmup, .steps = s_.decay_steps};
+  if (rate_.steps == 0) rate_.steps = s_.steps;
+  rate_.warmup = std::min(rate_.warmup, rate_.steps);
 
   ctx_ = device::context({.threads = static_cast<int>(s_.threads)});
   auto text = hold_out(read_documents(s_.data), s_.held_out);
@@ -122,7 +124,7 @@ void training::begin(std::set<std::string> const& given) {
     words_ = describe_model(from->folder(), note).words;
   } else {
     words_ = make_vocabulary(s_.tokenizer, text.training);
-    if (text.training.size() == 1) words_->document_start.reset();  // one text has no borders to learn
+    if (text.documents == 1) words_->document_start.reset();  // one text has no borders to learn
   }
   auto const encoded = [&](std::vector<document> const& documents) {
     std::vector<std::int32_t> ids;
@@ -174,8 +176,7 @@ void training::show_settings(split_text const& text) const {
   index_t const per_step = s_.batch * s_.accumulate * s_.context;
   auto const state = optimizer_->bytes() + (average_ ? average_->bytes() : 0);
   auto const weights = static_cast<double>(parameters) * sizeof(float);
-  table.row("data", format("%s: %zu documents, %s bytes to learn, %s held out", s_.data.c_str(),
-                           text.training.size() + text.held_out.size(),
+  table.row("data", format("%s: %zu documents, %s bytes to learn, %s held out", s_.data.c_str(), text.documents,
                            with_prefix(static_cast<double>(total_bytes(text.training))).c_str(),
                            with_prefix(static_cast<double>(total_bytes(text.held_out))).c_str()));
   table.row("tokens", format("%s, %ld in the vocabulary; %s to learn, %s held out", words_->description.c_str(),

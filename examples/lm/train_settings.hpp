@@ -56,7 +56,7 @@ struct train_settings {
     f(s{"Optimiser", "--batch", "N", "sequences at a time", 1, 1e6}, batch);
     f(s{"Optimiser", "--accumulate", "N", "batches per update", 1, 1e6}, accumulate);
     f(s{"Optimiser", "--lr", "X", "peak learning rate", 0, 10}, lr);
-    f(s{"Optimiser", "--min-lr", "X", "what the cosine falls to; the same as --lr: constant", 0, 10}, min_lr);
+    f(s{"Optimiser", "--min-lr", "X", "what the cosine falls to; --lr or more: constant", 0, 10}, min_lr);
     f(s{"Optimiser", "--warmup", "N", "steps of linear warm-up", 0, 1e12}, warmup);
     f(s{"Optimiser", "--decay-steps", "N", "where the cosine ends; 0: at --steps", 0, 1e12}, decay_steps);
     f(s{"Optimiser", "--beta1", "X", "decay of AdamW's first moment", 0, 0.999999}, beta1);
