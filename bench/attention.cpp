@@ -1,6 +1,7 @@
-// Attention, forward and backward, under both rules: floating-point operations a second and their share of the multiply-add peak
-// of the threads used, measured in the same process. Forward counts 4 B H N^2 D operations (half of that when causal), backward
-// 2.5 times as many. `decoding` is one query over a cache: bytes of keys and values read a second.
+// Attention, forward and backward, under both rules: floating-point operations a second and their share of the
+// multiply-add peak of the threads used, measured in the same process. Forward counts 4 B H N^2 D operations (half of
+// that when causal), backward 2.5 times as many. MB is the memory a call takes beside its arguments. `decoding` is one
+// query over a cache: bytes of keys and values read a second.
 #include <benchmark/benchmark.h>
 
 #include <vector>
@@ -18,9 +19,14 @@ using namespace cog;
 cpu::context const ctx;
 double const peak = machine::fma_peak<float>(ctx);
 
+/// Seconds a call, and the memory it takes at most beside its arguments: results and work space.
+struct measured {
+  double seconds, megabytes;
+};
 template <class F>
-double seconds_of(benchmark::State& state, F const& f) {
+measured measure(benchmark::State& state, F const& f) {
   f();
+  double const before = static_cast<double>(ctx.memory().report().in_use);
   ctx.memory().reset_peak();
   double seconds = 0;
   for (auto _ : state) {
@@ -28,7 +34,8 @@ double seconds_of(benchmark::State& state, F const& f) {
     f();
     seconds += machine::seconds() - start;
   }
-  return seconds / static_cast<double>(state.iterations());
+  return {seconds / static_cast<double>(state.iterations()),
+          (static_cast<double>(ctx.memory().report().peak) - before) * 1e-6};
 }
 
 /// About as much work for every length: 16k positions in all, or one head.
@@ -49,34 +56,35 @@ struct problem {
   }
 };
 
-void report(benchmark::State& state, double operations, double seconds) {
-  state.counters["GF/s"] = operations / seconds * 1e-9;
-  state.counters["share_of_peak"] = operations / seconds / peak;
-  // Results and work space of the call, beside its arguments.
-  state.counters["peak_MB"] = static_cast<double>(ctx.memory().report().peak) * 1e-6;
+void report(benchmark::State& state, double operations, measured const& m) {
+  state.counters["GF/s"] = operations / m.seconds * 1e-9;
+  state.counters["share_of_peak"] = operations / m.seconds / peak;
+  state.counters["MB"] = m.megabytes;
 }
 
 template <class Rule, class T, class Mask>
 void forward(benchmark::State& state, Mask const& mask) {
   problem<T> const x(state.range(0), state.range(1));
-  double const seconds = seconds_of(state, [&] { benchmark::DoNotOptimize(attention_forward<Rule>(x.q, x.k, x.v, mask)); });
-  report(state, x.operations(std::is_same_v<Mask, causal_type>), seconds);
+  auto const m = measure(state, [&] { benchmark::DoNotOptimize(attention_forward<Rule>(x.q, x.k, x.v, mask)); });
+  report(state, x.operations(std::is_same_v<Mask, causal_type>), m);
 }
 template <class Rule, class T, class Mask>
 void backward(benchmark::State& state, Mask const& mask) {
   problem<T> const x(state.range(0), state.range(1));
   auto const f = attention_forward<Rule>(x.q, x.k, x.v, mask);
-  double const seconds = seconds_of(state, [&] {
+  auto const m = measure(state, [&] {
     benchmark::DoNotOptimize(attention_backward<Rule>(x.q, x.k, x.v, f.out, f.logsumexp, x.dout, mask));
   });
-  report(state, 2.5 * x.operations(std::is_same_v<Mask, causal_type>), seconds);
+  report(state, 2.5 * x.operations(std::is_same_v<Mask, causal_type>), m);
 }
 template <class Rule, class T>
 void decoding(benchmark::State& state, index_t heads, index_t key_heads) {
   index_t const n = state.range(0), d = state.range(1);
   tensor<T, 4, cpu> const q = cast<T>(randn<float>(ctx, {1, heads, 1, d}, 1));
-  tensor<T, 4, cpu> const k = cast<T>(randn<float>(ctx, {1, key_heads, n, d}, 2)), v = cast<T>(randn<float>(ctx, {1, key_heads, n, d}, 3));
-  double const seconds = seconds_of(state, [&] { benchmark::DoNotOptimize(attention_forward<Rule>(q, k, v, causal)); });
+  tensor<T, 4, cpu> const k = cast<T>(randn<float>(ctx, {1, key_heads, n, d}, 2)),
+                          v = cast<T>(randn<float>(ctx, {1, key_heads, n, d}, 3));
+  double const seconds =
+      measure(state, [&] { benchmark::DoNotOptimize(attention_forward<Rule>(q, k, v, causal)); }).seconds;
   state.counters["GB/s"] = static_cast<double>(2 * key_heads * n * d) * sizeof(T) / seconds * 1e-9;
 }
 

@@ -1,4 +1,5 @@
-// Attention against reference values: the official code's (golden), the definition's own (section 11), and finite differences.
+// Attention against reference values: the official code's (golden), the definition's own (section 11), and finite
+// differences.
 #include "attention_common.hpp"
 
 #include <cog/io/safetensors.hpp>
@@ -17,7 +18,9 @@ struct golden {
     double const bound = std::is_same_v<T, double> ? 1e-11 : name == "large_scores" ? 2e-4 : 2e-5;
     std::string const results = name + (kind_of<Rule> == kind::cog ? ".cog." : ".softmax.");
     auto const load = [&](std::string const& what) { return file.template load<T, 4>(ctx, name + what); };
-    auto const wanted = [&](std::string const& what) { return file.template load<double, 4>(ctx, results + what).to_vector(); };
+    auto const wanted = [&](std::string const& what) {
+      return file.template load<double, 4>(ctx, results + what).to_vector();
+    };
     auto const q = load(".q"), k = load(".k"), v = load(".v"), dout = load(".dout");
     double const scale = 1 / std::sqrt(static_cast<double>(q.extents()[3]));
     INFO(results << cog::name(cog::dtype_of<T>));
@@ -75,8 +78,9 @@ TEST_CASE("the definition's own vectors") {
   auto const table = [&](std::vector<double> const& x) { return cog::from(ctx, x, {1, 1, 3, 2}); };
   auto const q = table({1, -2, .5, .25, -1, 0}), k = table({.5, 1, -1.5, .5, 2, 2}), v = table({1, 0, 0, 1, 2, -1});
   auto const dout = table({1, 2, -1, .5, .25, -.75});
-  auto const check = [&](auto rule, std::vector<double> const& w, std::vector<double> const& o, std::vector<double> const& dq,
-                         std::vector<double> const& dk, std::vector<double> const& dv, std::vector<double> const& unmasked) {
+  auto const check = [&](auto rule, std::vector<double> const& w, std::vector<double> const& o,
+                         std::vector<double> const& dq, std::vector<double> const& dk, std::vector<double> const& dv,
+                         std::vector<double> const& unmasked) {
     using Rule = decltype(rule);
     double const digits = 5e-8;  // eight are printed
     auto const f = cog::attention_forward<Rule>(q, k, v, cog::causal);
@@ -132,7 +136,8 @@ TEST_CASE("gradients by central differences") {
     };
     auto const f = cog::attention_forward<Rule>(x.q, x.k, x.v, cog::causal);
     auto const d = cog::attention_backward<Rule>(x.q, x.k, x.v, f.out, f.logsumexp, x.dout, cog::causal);
-    double const slope = cog::sum(d.dq * step.q).item() + cog::sum(d.dk * step.k).item() + cog::sum(d.dv * step.v).item();
+    double const slope =
+        cog::sum(d.dq * step.q).item() + cog::sum(d.dk * step.k).item() + cog::sum(d.dv * step.v).item();
     CHECK((loss(h) - loss(-h)) / (2 * h) == Approx(slope).epsilon(1e-7));
   };
   for (unsigned seed = 1; seed < 6; ++seed) {
@@ -146,12 +151,17 @@ namespace {
 /// A rule of a user's own: u = s^2 / 2 below 1 and |s| - 1/2 above, with the sign of s.
 struct rounded_rule {
   static constexpr char const* name = "rounded";
-  template <class S> static S exponent(S s) {
+  template <class S>
+  static S exponent(S s) {
     using cog::math::abs, cog::math::where;
     return where(abs(s) < S(1), S(0.5) * s * s, abs(s) - S(0.5));
   }
-  template <class S> static S weight(S s, S p) { return cog::cog_rule::weight(s, p); }
-  template <class S> static S gradient(S s, S p, S g, S mean) {
+  template <class S>
+  static S weight(S s, S p) {
+    return cog::cog_rule::weight(s, p);
+  }
+  template <class S>
+  static S gradient(S s, S p, S g, S mean) {
     using cog::math::abs, cog::math::where;
     S const sign = cog::cog_rule::weight(s, S(1));
     return where(abs(s) < S(1), s, sign) * p * (sign * g - mean);
@@ -167,7 +177,8 @@ TEST_CASE("a rule of a user's own runs fused and composed") {
   auto const c = cog::composed::forward<rounded_rule>(x.q, x.k, x.v, cog::causal, x.scale());
   CHECK(distance(f.out, c.out.to_vector()) < 1e-12);
   auto const d = cog::attention_backward<rounded_rule>(x.q, x.k, x.v, f.out, f.logsumexp, x.dout, cog::causal);
-  auto const e = cog::composed::backward<rounded_rule>(x.q, x.k, x.v, f.out, f.logsumexp, x.dout, cog::causal, x.scale());
+  auto const e =
+      cog::composed::backward<rounded_rule>(x.q, x.k, x.v, f.out, f.logsumexp, x.dout, cog::causal, x.scale());
   CHECK(distance(d.dq, e.dq.to_vector()) < 1e-12);
   CHECK(distance(d.dk, e.dk.to_vector()) < 1e-12);
   CHECK(distance(d.dv, e.dv.to_vector()) < 1e-12);
@@ -176,7 +187,8 @@ TEST_CASE("a rule of a user's own runs fused and composed") {
 
 TEST_CASE("calls and their errors") {
   cog::cpu_context ctx;
-  auto const q = normal<float>(ctx, {2, 4, 3, 8}, 1), k = normal<float>(ctx, {2, 2, 5, 8}, 2), v = normal<float>(ctx, {2, 2, 5, 6}, 3);
+  auto const q = normal<float>(ctx, {2, 4, 3, 8}, 1), k = normal<float>(ctx, {2, 2, 5, 8}, 2),
+             v = normal<float>(ctx, {2, 2, 5, 6}, 3);
 
   // Deduced or named; with and without mask and options; lazy arguments.
   auto const o = cog::cog_attention(q, k, v);
@@ -184,7 +196,8 @@ TEST_CASE("calls and their errors") {
   CHECK(same_bits(o, cog::cog_attention<float, cpu>(q, k, v)));
   CHECK(same_bits(o, cog::attention<cog::cog_rule>(q, k, v, cog::no_mask, {.scale = 1 / std::sqrt(8.0)})));
   CHECK(same_bits(o, cog::cog_attention(q, k, v, {}, {})));
-  CHECK(distance(cog::cog_attention(q * 2.0f, k, v), cog::cog_attention(q, k, v, cog::no_mask, {.scale = 2 / std::sqrt(8.0)}).to_vector()) < 1e-5);
+  CHECK(distance(cog::cog_attention(q * 2.0f, k, v),
+                 cog::cog_attention(q, k, v, cog::no_mask, {.scale = 2 / std::sqrt(8.0)}).to_vector()) < 1e-5);
   CHECK_FALSE(same_bits(o, cog::softmax_attention(q, k, v)));
 
   using cog::slice;
@@ -192,15 +205,24 @@ TEST_CASE("calls and their errors") {
     INFO(text);
     for (auto part : parts) CHECK(text.find(part) != std::string::npos);
   };
-  says(message_of([&] { cog::cog_attention(q, slice(k, 3, 0, 7), v); }), {"cog_attention", "[2, 4, 3, 8]", "[2, 2, 5, 7]"});
+  says(message_of([&] { cog::cog_attention(q, slice(k, 3, 0, 7), v); }),
+       {"cog_attention", "[2, 4, 3, 8]", "[2, 2, 5, 7]"});
   says(message_of([&] { cog::cog_attention(slice(q, 0, 0, 1), k, v); }), {"[1, 4, 3, 8]", "[2, 2, 5, 8]"});
-  says(message_of([&] { cog::softmax_attention(q, k, slice(v, 2, 0, 4)); }), {"softmax_attention", "[2, 2, 5, 8]", "[2, 2, 4, 6]"});
+  says(message_of([&] { cog::softmax_attention(q, k, slice(v, 2, 0, 4)); }),
+       {"softmax_attention", "[2, 2, 5, 8]", "[2, 2, 4, 6]"});
   says(message_of([&] { cog::cog_attention(slice(q, 1, 0, 3), k, v); }), {"[2, 3, 3, 8]", "[2, 2, 5, 8]", "multiple"});
   for (double scale : {0.0, -1.0, std::nan(""), std::numeric_limits<double>::infinity()})
     says(message_of([&] { cog::cog_attention(q, k, v, cog::causal, {.scale = scale}); }), {"scale", "positive"});
   says(message_of([&] { cog::cog_attention(q, k, v, cog::sliding_window{0}); }), {"sliding_window", "0"});
-  says(message_of([&] { cog::cog_attention(q, k, v, cog::boolean{cog::zeros<bool>(ctx, {4, 5})}); }), {"[4, 5]", "[2, 4, 3, 5]"});
-  says(message_of([&] { cog::cog_attention(q, k, v, cog::document{cog::zeros<std::int32_t>(ctx, {2, 4})}); }), {"[2, 4]", "[2, 3]"});
+  says(message_of([&] {
+         cog::cog_attention(q, k, v, cog::boolean{cog::zeros<bool>(ctx, {4, 5})});
+       }),
+       {"[4, 5]", "[2, 4, 3, 5]"});
+  says(message_of([&] {
+         cog::cog_attention(q, k, v, cog::document{cog::zeros<std::int32_t>(ctx, {2, 4})});
+       }),
+       {"[2, 4]", "[2, 3]"});
   auto const f = cog::attention_forward<cog::cog_rule>(q, k, v);
-  says(message_of([&] { cog::attention_backward<cog::cog_rule>(q, k, v, f.out, f.logsumexp, q); }), {"[2, 4, 3, 8]", "[2, 4, 3, 6]"});
+  says(message_of([&] { cog::attention_backward<cog::cog_rule>(q, k, v, f.out, f.logsumexp, q); }),
+       {"[2, 4, 3, 8]", "[2, 4, 3, 6]"});
 }

@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include <cog/cog.hpp>
 #include <cog/attention/attention.hpp>
+#include <cog/cog.hpp>
 
 namespace attention_test {
 
@@ -44,8 +44,8 @@ struct reference {
 
 /// Sections 2, 3 and 5 of the definition, entry by entry.
 template <class T>
-reference attend(kind rule, tensor4<T> const& q, tensor4<T> const& k, tensor4<T> const& v, tensor4<T> const& dout, sees_t const& sees,
-                 double scale) {
+reference attend(kind rule, tensor4<T> const& q, tensor4<T> const& k, tensor4<T> const& v, tensor4<T> const& dout,
+                 sees_t const& sees, double scale) {
   auto const [B, H, N, D] = q.extents();
   index_t const G = k.extents()[1], M = k.extents()[2], E = v.extents()[3];
   auto const value = [](tensor4<T> const& x, index_t a, index_t b, index_t c, index_t d) {
@@ -144,7 +144,10 @@ struct problem {
 };
 
 template <class T>
-constexpr double tolerance = std::is_same_v<T, double> ? 1e-11 : std::is_same_v<T, float> ? 2e-5 : std::is_same_v<T, cog::half> ? 1e-3 : 8e-3;
+constexpr double tolerance = std::is_same_v<T, double>      ? 1e-11
+                             : std::is_same_v<T, float>     ? 2e-5
+                             : std::is_same_v<T, cog::half> ? 1e-3
+                                                            : 8e-3;
 
 /// The fused forward and backward against the oracle.
 template <class Rule, class T, class Mask>
@@ -152,8 +155,8 @@ void check(problem<T> const& x, Mask const& mask, sees_t const& sees, double bou
   auto const r = attend(kind_of<Rule>, x.q, x.k, x.v, x.dout, sees, x.scale());
   auto const f = cog::attention_forward<Rule>(x.q, x.k, x.v, mask);
   INFO(Rule::name << ", " << cog::name(cog::dtype_of<T>) << ", q " << x.q.extents()[0] << ' ' << x.q.extents()[1] << ' '
-                  << x.q.extents()[2] << ' ' << x.q.extents()[3] << ", k " << x.k.extents()[1] << ' ' << x.k.extents()[2]
-                  << ", value width " << x.v.extents()[3]);
+                  << x.q.extents()[2] << ' ' << x.q.extents()[3] << ", k " << x.k.extents()[1] << ' '
+                  << x.k.extents()[2] << ", value width " << x.v.extents()[3]);
   CHECK(distance(f.out, r.out) <= bound);
   CHECK(distance(f.logsumexp, r.logsumexp) <= std::min(bound, 2e-5));
   auto const d = cog::attention_backward<Rule>(x.q, x.k, x.v, f.out, f.logsumexp, x.dout, mask);
@@ -170,7 +173,8 @@ void check_both(problem<T> const& x, Mask const& mask, sees_t const& sees, doubl
 template <class T, int R>
 bool same_bits(cog::tensor<T, R, cpu> const& a, cog::tensor<T, R, cpu> const& b) {
   auto const x = a.contiguous(), y = b.contiguous();
-  return a.extents() == b.extents() && (a.size() == 0 || std::memcmp(x.data(), y.data(), static_cast<std::size_t>(a.size()) * sizeof(T)) == 0);
+  return a.extents() == b.extents() &&
+         (a.size() == 0 || std::memcmp(x.data(), y.data(), static_cast<std::size_t>(a.size()) * sizeof(T)) == 0);
 }
 
 template <class F>

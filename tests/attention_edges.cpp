@@ -1,5 +1,5 @@
-// What the fused kernels must get right beyond the ordinary: every block edge and width, strides, what is hidden, empty rows,
-// exact zeros, extreme scores, storage types, and the same bits whatever the number of threads.
+// What the fused kernels must get right beyond the ordinary: every block edge and width, strides, what is hidden, empty
+// rows, exact zeros, extreme scores, storage types, and the same bits whatever the number of threads.
 #include "attention_common.hpp"
 
 using namespace attention_test;
@@ -26,7 +26,8 @@ TEST_CASE("any width") {
     for (index_t const e : {1, 3, 16, 65, 96, 129, 200}) {
       if (d != 20 && e != 65 && d != e) continue;
       problem<float> const x(ctx, 1, 2, 2, 70, 75, d, e, static_cast<unsigned>(d * 1000 + e));
-      check_both(x, cog::causal, sees_causal(70, 75), d == 1 ? 1e-4 : 2e-5);  // width 1: scores near 0, signs at rounding
+      check_both(x, cog::causal, sees_causal(70, 75),
+                 d == 1 ? 1e-4 : 2e-5);  // width 1: scores near 0, signs at rounding
       problem<double> const y(ctx, 2, 1, 1, 9, 67, d, e, static_cast<unsigned>(d * 1000 + e));
       check<cog::cog_rule>(y, cog::no_mask, sees_all());
     }
@@ -43,7 +44,8 @@ TEST_CASE("grouped heads and batches") {
 }
 
 TEST_CASE("windows, also where queries outnumber keys") {
-  for (auto const& [n, m] : std::vector<std::pair<index_t, index_t>>{{200, 200}, {70, 200}, {200, 70}, {1, 300}, {5, 5}})
+  for (auto const& [n, m] :
+       std::vector<std::pair<index_t, index_t>>{{200, 200}, {70, 200}, {200, 70}, {1, 300}, {5, 5}})
     for (index_t const width : {1, 2, 17, 64, 130, 1000}) {
       problem<double> const x(ctx, 1, 2, 1, n, m, 8, 8, static_cast<unsigned>(n + m + width));
       check_both(x, cog::sliding_window{width}, sees_window(n, m, width));
@@ -77,18 +79,22 @@ TEST_CASE("no queries, no keys, no width, one key") {
 
 TEST_CASE("random boolean masks, every broadcast") {
   std::mt19937 bits(5);
-  for (auto const& shape : std::vector<extents<4>>{{2, 4, 70, 140}, {1, 1, 70, 140}, {2, 1, 1, 140}, {1, 4, 70, 1}, {1, 1, 1, 1}})
+  for (auto const& shape :
+       std::vector<extents<4>>{{2, 4, 70, 140}, {1, 1, 70, 140}, {2, 1, 1, 140}, {1, 4, 70, 1}, {1, 1, 1, 1}})
     for (double const density : {0.02, 0.5, 0.98}) {
       auto m = cog::zeros<bool>(ctx, shape);
       for (index_t i = 0; i < m.size(); ++i) m.data()[i] = std::bernoulli_distribution(density)(bits);
-      if (shape[2] > 2) for (index_t j = 0; j < shape[3]; ++j) m(0, 0, 2, j) = false;  // an empty row
+      if (shape[2] > 2)
+        for (index_t j = 0; j < shape[3]; ++j) m(0, 0, 2, j) = false;  // an empty row
       sees_t const sees = [&](index_t b, index_t h, index_t i, index_t j) {
         return bool(m(b % shape[0], h % shape[1], i % shape[2], j % shape[3]));
       };
       problem<double> const x(ctx, 2, 4, 2, 70, 140, 8, 8, 3);
       check_both(x, cog::boolean{m}, sees);
-      cog::tensor<std::uint8_t, 4, cpu> const bytes = cog::where(m, std::uint8_t(7), cog::zeros<std::uint8_t>(ctx, shape));
-      CHECK(same_bits(cog::cog_attention(x.q, x.k, x.v, cog::boolean{bytes}), cog::cog_attention(x.q, x.k, x.v, cog::boolean{m})));
+      cog::tensor<std::uint8_t, 4, cpu> const bytes =
+          cog::where(m, std::uint8_t(7), cog::zeros<std::uint8_t>(ctx, shape));
+      CHECK(same_bits(cog::cog_attention(x.q, x.k, x.v, cog::boolean{bytes}),
+                      cog::cog_attention(x.q, x.k, x.v, cog::boolean{m})));
     }
   // Lower ranks stand for the last axes.
   problem<double> const x(ctx, 1, 2, 2, 5, 7, 4, 4);
@@ -140,7 +146,8 @@ TEST_CASE("what a query does not see changes nothing: NaN and infinity in keys, 
   auto const f = cog::attention_forward<cog::cog_rule>(x.q, x.k, x.v, cog::boolean{m});
   auto const d = cog::attention_backward<cog::cog_rule>(x.q, x.k, x.v, f.out, f.logsumexp, x.dout, cog::boolean{m});
   CHECK(std::isfinite(cog::sum(cog::abs(f.out)).item()));
-  CHECK(std::isfinite(cog::sum(cog::abs(d.dq)).item() + cog::sum(cog::abs(d.dk)).item() + cog::sum(cog::abs(d.dv)).item()));
+  CHECK(std::isfinite(cog::sum(cog::abs(d.dq)).item() + cog::sum(cog::abs(d.dk)).item() +
+                      cog::sum(cog::abs(d.dv)).item()));
   for (index_t c = 0; c < 8; ++c) CHECK((d.dk(0, 0, 64, c) == 0 && d.dv(1, 1, 77, c) == 0));
 }
 
@@ -159,8 +166,9 @@ TEST_CASE("scores of exactly zero: weight 0, counted in the denominator, gradien
   problem<double> x(ctx, 1, 2, 1, 70, 90, 8, 8);
   for (index_t const j : {3, 64, 65, 89})
     for (index_t d = 0; d < 8; ++d) x.k(0, 0, j, d) = j == 65 ? -0.0 : 0.0;  // zero keys
-  for (index_t d = 0; d < 8; ++d) x.q(0, 1, 5, d) = 0;                        // a query all of whose scores are zero
-  for (index_t d = 0; d < 8; ++d) x.q(0, 0, 6, d) = d < 4 ? x.q(0, 0, 6, d) : 0, x.k(0, 0, 7, d) = d < 4 ? 0 : 1;  // orthogonal
+  for (index_t d = 0; d < 8; ++d) x.q(0, 1, 5, d) = 0;                       // a query all of whose scores are zero
+  for (index_t d = 0; d < 8; ++d)
+    x.q(0, 0, 6, d) = d < 4 ? x.q(0, 0, 6, d) : 0, x.k(0, 0, 7, d) = d < 4 ? 0 : 1;  // orthogonal
   check_both(x, cog::no_mask, sees_all());
   check_both(x, cog::causal, sees_causal(70, 90));
   auto const f = cog::attention_forward<cog::cog_rule>(x.q, x.k, x.v);
@@ -201,7 +209,8 @@ TEST_CASE("rows far apart in size keep their own maximum") {
   for (index_t i = 0; i < 64; ++i)
     for (index_t d = 0; d < 8; ++d) x.q(0, 0, i, d) *= static_cast<float>(i % 8) * 4;
   for (index_t j = 0; j < 256; ++j)
-    for (index_t d = 0; d < 8; ++d) x.k(0, 0, j, d) *= 0.1f + static_cast<float>(j) / 64;  // the maximum grows on the way
+    for (index_t d = 0; d < 8; ++d)
+      x.k(0, 0, j, d) *= 0.1f + static_cast<float>(j) / 64;  // the maximum grows on the way
   auto const r = attend(kind::softmax, x.q, x.k, x.v, x.dout, sees_all(), x.scale());
   auto const f = cog::attention_forward<cog::softmax_rule>(x.q, x.k, x.v);
   CHECK(distance(f.out, r.out) < 5e-5);
@@ -230,7 +239,8 @@ TEST_CASE("strided operands: packed qkv, transposed storage, stretched heads") {
     auto const dout = normal<float>(ctx, {8, 2, 4, f.out.extents()[2]}, 2);  // also strided: [E, B, H, N]
     auto const strided = cog::permuted(dout, {1, 2, 3, 0});
     auto const d = cog::attention_backward<cog::cog_rule>(a, b, c, f.out, f.logsumexp, strided, cog::causal);
-    auto const e = cog::attention_backward<cog::cog_rule>(a.copy(), b.copy(), c.copy(), g.out, g.logsumexp, strided.copy(), cog::causal);
+    auto const e = cog::attention_backward<cog::cog_rule>(a.copy(), b.copy(), c.copy(), g.out, g.logsumexp,
+                                                          strided.copy(), cog::causal);
     CHECK(same_bits(d.dq, e.dq));
     CHECK(same_bits(d.dk, e.dk));
     CHECK(same_bits(d.dv, e.dv));
@@ -250,7 +260,8 @@ TEST_CASE("plain views: strided results, no logsumexp wanted") {
   cog::view<float, 4> const permuted{out.data(), {2, 4, 50, 8}, {50 * 4 * 8, 8, 4 * 8, 1}};
   using mask = cog::lowered::window;
   cpu::attention_forward<cog::cog_rule>(
-      ctx, cog::attention_arguments<float, mask>{x.q.view(), x.k.view(), x.v.view(), permuted, {}, static_cast<float>(x.scale()), mask{0, 100}});
+      ctx, cog::attention_arguments<float, mask>{
+               x.q.view(), x.k.view(), x.v.view(), permuted, {}, static_cast<float>(x.scale()), mask{0, 100}});
   bool same = true;
   for (index_t b = 0; b < 2; ++b)
     for (index_t h = 0; h < 4; ++h)
@@ -279,10 +290,11 @@ TEST_CASE("the same bits for any number of threads") {
     }
   };
   for (unsigned seed = 0; seed < 3; ++seed) {
-    all(problem<float>(ctx, 1, 1, 1, 500, 500, 16, 16, seed), cog::causal);    // one head: threads share its queries and keys
+    all(problem<float>(ctx, 1, 1, 1, 500, 500, 16, 16, seed),
+        cog::causal);  // one head: threads share its queries and keys
     all(problem<float>(ctx, 1, 1, 1, 300, 700, 16, 16, seed), cog::no_mask);
     all(problem<float>(ctx, 2, 6, 2, 130, 130, 16, 16, seed), cog::causal);
-    all(problem<float>(ctx, 1, 2, 1, 1, 5000, 16, 16, seed), cog::no_mask);    // one query: threads share its keys
+    all(problem<float>(ctx, 1, 2, 1, 1, 5000, 16, 16, seed), cog::no_mask);  // one query: threads share its keys
     all(problem<float>(ctx, 1, 2, 2, 600, 600, 8, 8, seed), cog::sliding_window{40});
   }
 }

@@ -22,7 +22,8 @@ TEST_CASE("partial states merge to the whole, in any grouping, with empty parts"
       std::vector<index_t> cuts{0, 60};
       for (int i = 0; i < 5; ++i) cuts.push_back(std::uniform_int_distribution<index_t>(0, 60)(bits));
       std::sort(cuts.begin(), cuts.end());
-      std::vector<cog::attention_state<double, cpu>> parts{cog::empty_attention_state<double>(ctx, whole.out.extents())};
+      std::vector<cog::attention_state<double, cpu>> parts{
+          cog::empty_attention_state<double>(ctx, whole.out.extents())};
       for (std::size_t i = 0; i + 1 < cuts.size(); ++i) parts.push_back(part(cuts[i], cuts[i + 1]));
       std::shuffle(parts.begin(), parts.end(), bits);
       while (parts.size() > 1) {  // any two neighbours
@@ -43,7 +44,10 @@ TEST_CASE("partial states merge to the whole, in any grouping, with empty parts"
   run(cog::cog_rule{});
   run(cog::softmax_rule{});
   problem<float> const x(ctx, 1, 1, 1, 3, 4, 2, 2), y(ctx, 1, 1, 1, 5, 4, 2, 2);
-  auto const text = message_of([&] { cog::merge(cog::attention_forward<cog::cog_rule>(x.q, x.k, x.v), cog::attention_forward<cog::cog_rule>(y.q, y.k, y.v)); });
+  auto const text = message_of([&] {
+    cog::merge(cog::attention_forward<cog::cog_rule>(x.q, x.k, x.v),
+               cog::attention_forward<cog::cog_rule>(y.q, y.k, y.v));
+  });
   CHECK(text.find("[1, 1, 3, 2] and [1, 1, 5, 2]") != std::string::npos);
 }
 
@@ -65,7 +69,8 @@ TEST_CASE("prefill, chunks and one by one give the same") {
     using T = decltype(type);
     problem<T> const x(ctx, 2, 4, 2, 90, 90, 16, 12);
     auto const whole = cog::attention<Rule>(x.q, x.k, x.v, cog::causal);
-    for (auto const& chunks : std::vector<std::vector<index_t>>{{90}, {30, 60}, {1, 64, 25}, std::vector<index_t>(90, 1)}) {
+    for (auto const& chunks :
+         std::vector<std::vector<index_t>>{{90}, {30, 60}, {1, 64, 25}, std::vector<index_t>(90, 1)}) {
       cog::kv_cache<T, cpu> cache(ctx, {2, 2, 100, 16}, 12);
       index_t at = 0;
       for (index_t const n : chunks) {
@@ -105,19 +110,24 @@ TEST_CASE("documents in one row equal separate rows, trained and decoded") {
   CHECK(begin(0, 99) == 90);
   CHECK(begin(1, 4) == 0);
   CHECK(begin(1, 69) == 5);
-  check_both(x, cog::document{begin}, [&](index_t b, index_t, index_t i, index_t j) { return j <= i && j >= begin(b, i); });
+  check_both(x, cog::document{begin},
+             [&](index_t b, index_t, index_t i, index_t j) { return j <= i && j >= begin(b, i); });
 
   auto const together = cog::attention_forward<cog::cog_rule>(x.q, x.k, x.v, cog::document{begin});
-  auto const d = cog::attention_backward<cog::cog_rule>(x.q, x.k, x.v, together.out, together.logsumexp, x.dout, cog::document{begin});
+  auto const d = cog::attention_backward<cog::cog_rule>(x.q, x.k, x.v, together.out, together.logsumexp, x.dout,
+                                                        cog::document{begin});
   for (index_t b = 0; b < 2; ++b) {
     auto cuts = starts[static_cast<std::size_t>(b)];
     if (cuts.front() != 0) cuts.insert(cuts.begin(), 0);
     cuts.push_back(100);
     for (std::size_t n = 0; n + 1 < cuts.size(); ++n) {
-      auto const own = [&](tensor4<double> const& t) { return cog::slice(cog::slice(t, 0, b, b + 1), 2, cuts[n], cuts[n + 1]); };
+      auto const own = [&](tensor4<double> const& t) {
+        return cog::slice(cog::slice(t, 0, b, b + 1), 2, cuts[n], cuts[n + 1]);
+      };
       auto const alone = cog::attention_forward<cog::cog_rule>(own(x.q), own(x.k), own(x.v), cog::causal);
       CHECK(distance(alone.out, own(together.out).to_vector()) < 1e-12);
-      auto const e = cog::attention_backward<cog::cog_rule>(own(x.q), own(x.k), own(x.v), alone.out, alone.logsumexp, own(x.dout), cog::causal);
+      auto const e = cog::attention_backward<cog::cog_rule>(own(x.q), own(x.k), own(x.v), alone.out, alone.logsumexp,
+                                                            own(x.dout), cog::causal);
       CHECK(distance(e.dq, own(d.dq).to_vector()) < 1e-12);
       CHECK(distance(e.dk, own(d.dk).to_vector()) < 1e-12);
       CHECK(distance(e.dv, own(d.dv).to_vector()) < 1e-12);
@@ -132,7 +142,8 @@ TEST_CASE("documents in one row equal separate rows, trained and decoded") {
       auto const chunk = [&](tensor4<double> const& t) { return cog::slice(t, 2, at, end); };
       cache.append(chunk(x.k), chunk(x.v));
       auto const mask = cog::document{counter.next(cog::slice(opens, 1, at, end))};
-      CHECK(distance(cog::cog_attention(chunk(x.q), cache.keys(), cache.values(), mask), chunk(together.out).to_vector()) < 1e-12);
+      CHECK(distance(cog::cog_attention(chunk(x.q), cache.keys(), cache.values(), mask),
+                     chunk(together.out).to_vector()) < 1e-12);
     }
     CHECK(counter.length() == 100);
   }

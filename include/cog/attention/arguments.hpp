@@ -1,5 +1,5 @@
-// What attention kernels are called with: plain views, a scale and a lowered mask. No tensors: any program can fill these in.
-// Everything is trivially copyable. Strides are free, lengths and widths are any, 0 included.
+// What attention kernels are called with: plain views, a scale and a lowered mask. No tensors: any program can fill
+// these in. Everything is trivially copyable. Strides are free, lengths and widths are any, 0 included.
 #pragma once
 
 #include <concepts>
@@ -45,7 +45,8 @@ struct merge_shares {
 
   COG_HD merge_shares(C a, C b) {
     C const top = a > b ? a : b;
-    C const x = a == top ? C(1) : math::exp(a - top), y = b == top ? C(1) : math::exp(b - top);  // -inf - -inf is no number
+    C const x = a == top ? C(1) : math::exp(a - top);  // also where both are -inf
+    C const y = b == top ? C(1) : math::exp(b - top);
     first = x / (x + y);
     second = y / (x + y);
     logsumexp = top + math::log(x + y);

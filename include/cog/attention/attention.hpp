@@ -72,8 +72,8 @@ attention_state<T, B> attention_forward(tensor<T, 4, B> const& q, tensor<T, 4, B
 /// dq, dk, dv from the results of attention_forward with the same arguments, and the gradient of out.
 /// A score of exactly 0 under cog_rule, what is not visible, and a query that sees nothing have gradient 0.
 template <attention_rule Rule, floating T, backend B, attention_mask M = no_mask_type>
-attention_gradients<T, B> attention_backward(tensor<T, 4, B> const& q, tensor<T, 4, B> const& k, tensor<T, 4, B> const& v,
-                                             tensor<T, 4, B> const& out,
+attention_gradients<T, B> attention_backward(tensor<T, 4, B> const& q, tensor<T, 4, B> const& k,
+                                             tensor<T, 4, B> const& v, tensor<T, 4, B> const& out,
                                              tensor<compute_t<std::type_identity_t<T>>, 3, B> const& logsumexp,
                                              tensor<T, 4, B> const& out_gradient, M const& mask = {},
                                              attention_options const& options = {}) {
@@ -82,7 +82,8 @@ attention_gradients<T, B> attention_backward(tensor<T, 4, B> const& q, tensor<T,
   double const scale = detail::attention_scale(Rule::name, options, q.extents()[3]);
   extents<4> const results{scores[0], scores[1], scores[2], v.extents()[3]};
   if (out.extents() != results || out_gradient.extents() != results)
-    throw error(Rule::name, ": out ", out.extents(), " and its gradient ", out_gradient.extents(), " should be ", results);
+    throw error(Rule::name, ": out ", out.extents(), " and its gradient ", out_gradient.extents(), " should be ",
+                results);
   if (logsumexp.extents() != extents<3>{scores[0], scores[1], scores[2]})
     throw error(Rule::name, ": logsumexp ", logsumexp.extents(), " for scores ", scores);
   auto const lowered = mask.lower(scores);
@@ -94,16 +95,16 @@ attention_gradients<T, B> attention_backward(tensor<T, 4, B> const& q, tensor<T,
                          d.dk.view(), d.dv.view(), C(scale), lowered});
     return d;
   } else {
-    auto const d = composed::backward<Rule>(eval(cast<C>(q)), eval(cast<C>(k)), eval(cast<C>(v)), eval(cast<C>(out)), logsumexp,
-                                            eval(cast<C>(out_gradient)), mask, scale);
+    auto const d = composed::backward<Rule>(eval(cast<C>(q)), eval(cast<C>(k)), eval(cast<C>(v)), eval(cast<C>(out)),
+                                            logsumexp, eval(cast<C>(out_gradient)), mask, scale);
     return {eval(cast<T>(d.dq)), eval(cast<T>(d.dk)), eval(cast<T>(d.dv))};
   }
 }
 
 /// Attention under any rule: [B, Hq, Nq, E]. Errors as attention_forward.
 template <attention_rule Rule, floating T, backend B, attention_mask M = no_mask_type>
-tensor<T, 4, B> attention(tensor<T, 4, B> const& q, tensor<T, 4, B> const& k, tensor<T, 4, B> const& v, M const& mask = {},
-                          attention_options const& options = {}) {
+tensor<T, 4, B> attention(tensor<T, 4, B> const& q, tensor<T, 4, B> const& k, tensor<T, 4, B> const& v,
+                          M const& mask = {}, attention_options const& options = {}) {
   detail::check_recording(q);
   detail::check_recording(k);
   detail::check_recording(v);
@@ -111,7 +112,8 @@ tensor<T, 4, B> attention(tensor<T, 4, B> const& q, tensor<T, 4, B> const& k, te
 }
 
 /// Lazy arguments are evaluated first.
-template <attention_rule Rule, plain_expression Q, plain_expression K, plain_expression V, attention_mask M = no_mask_type>
+template <attention_rule Rule, plain_expression Q, plain_expression K, plain_expression V,
+          attention_mask M = no_mask_type>
   requires(lazy_expression<Q> || lazy_expression<K> || lazy_expression<V>)
 auto attention(Q const& q, K const& k, V const& v, M const& mask = {}, attention_options const& options = {}) {
   return attention<Rule>(eval(q), eval(k), eval(v), mask, options);
@@ -127,11 +129,11 @@ tensor<T, 4, B> attention_weights(tensor<T, 4, B> const& q, tensor<T, 4, B> cons
   return eval(cast<T>(composed::weigh<Rule>(eval(cast<C>(q)), eval(cast<C>(k)), mask, scale).weights));
 }
 
-/// Cog attention: w_j = sign(s_j) e^|s_j| / sum_k e^|s_k|. Weights may be negative; |w| sums to 1 less the share of scores that
-/// are exactly 0. cog_attention(q, k, v), cog_attention(q, k, v, causal, {.scale = 0.1}).
+/// Cog attention: w_j = sign(s_j) e^|s_j| / sum_k e^|s_k|. Weights may be negative; |w| sums to 1 less the share of
+/// scores that are exactly 0. cog_attention(q, k, v), cog_attention(q, k, v, causal, {.scale = 0.1}).
 template <floating T, backend B, attention_mask M = no_mask_type>
-tensor<T, 4, B> cog_attention(tensor<T, 4, B> const& q, tensor<T, 4, B> const& k, tensor<T, 4, B> const& v, M const& mask = {},
-                              attention_options const& options = {}) {
+tensor<T, 4, B> cog_attention(tensor<T, 4, B> const& q, tensor<T, 4, B> const& k, tensor<T, 4, B> const& v,
+                              M const& mask = {}, attention_options const& options = {}) {
   return attention<cog_rule>(q, k, v, mask, options);
 }
 

@@ -1,5 +1,5 @@
-// Attention as a composition of the library's own expressions: the specification, the oracle of the fused kernels, the form
-// for a backend without them, and the way to look at the weights. O(Nq Nk) memory.
+// Attention as a composition of the library's own expressions: the specification, the oracle of the fused kernels, the
+// form for a backend without them, and the way to look at the weights. O(Nq Nk) memory.
 // One difference to the kernels: a NaN in the *value* of a key that a query does not see reaches it (0 NaN = NaN).
 #pragma once
 
@@ -97,8 +97,8 @@ weights_and_logsumexp<C, B> weigh(tensor<C, 4, B> const& q, tensor<C, 4, B> cons
 
 /// out = weights v, and the logsumexp of the exponents.
 template <attention_rule Rule, floating C, backend B, attention_mask M>
-attention_state<C, B> forward(tensor<C, 4, B> const& q, tensor<C, 4, B> const& k, tensor<C, 4, B> const& v, M const& mask,
-                              double scale) {
+attention_state<C, B> forward(tensor<C, 4, B> const& q, tensor<C, 4, B> const& k, tensor<C, 4, B> const& v,
+                              M const& mask, double scale) {
   auto const [weights, logsumexp] = weigh<Rule>(q, k, mask, scale);
   return {ungrouped(eval(matmul(grouped(weights, k.extents()[1]), unsqueeze(v, 2)))), logsumexp};
 }

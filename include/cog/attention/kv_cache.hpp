@@ -1,6 +1,6 @@
 // The keys and values of the positions seen so far, for prefill, chunked prefill and decoding: new queries are the last
-// positions, so `causal` (or `document` with the starts of document_counter) says what they see, whatever was cached before.
-// Capacity is fixed until `reserve`; an append writes only the new positions. Copies of a cache share memory; see `copy`.
+// positions, so `causal` (or `document` with the starts of document_counter) says what they see, whatever was cached.
+// Capacity is fixed until `reserve`; an append writes only the new positions. Copies share memory; see `copy`.
 #pragma once
 
 #include <utility>
@@ -33,8 +33,8 @@ class kv_cache {
   void append(tensor<T, 4, B> const& k, tensor<T, 4, B> const& v) {
     index_t const n = k.extents()[2];
     if (k.extents() != with_length(keys_, n) || v.extents() != with_length(values_, n))
-      throw error("kv_cache: cannot append k ", k.extents(), " and v ", v.extents(), " to caches of ", keys_.extents(), " and ",
-                  values_.extents());
+      throw error("kv_cache: cannot append k ", k.extents(), " and v ", v.extents(), " to caches of ", keys_.extents(),
+                  " and ", values_.extents());
     if (n > capacity() - length_)
       throw error("kv_cache: cannot append ", n, " positions to ", length_, " with room for ", capacity(),
                   "; reserve() makes more");
@@ -52,7 +52,8 @@ class kv_cache {
   }
   /// Forgets all but the first `positions`.
   void truncate(index_t positions) {
-    if (positions < 0 || positions > length_) throw error("kv_cache: cannot truncate ", length_, " positions to ", positions);
+    if (positions < 0 || positions > length_)
+      throw error("kv_cache: cannot truncate ", length_, " positions to ", positions);
     length_ = positions;
   }
   /// A cache of its own, as for several continuations of one prompt.

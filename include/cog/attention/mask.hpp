@@ -1,4 +1,4 @@
-// Masks are types: no_mask, causal, document, sliding_window, boolean. They own what they hold, and say the same thing twice:
+// Masks are types: no_mask, causal, document, sliding_window, boolean. They own what they hold and say it twice:
 //   lower(scores)    the trivially copyable form of kernels (visibility.hpp)
 //   visible(scores)  a lazy bool expression that broadcasts to [B, Hq, Nq, Nk], for the composed form
 // `scores` is that shape. Another struct with these two members is another mask.
@@ -57,7 +57,8 @@ struct document {
   lowered::document lower(extents<4> const& scores) const {
     extents<2> const wanted{scores[0], scores[2]};
     if (start.extents()[1] != wanted[1] || (start.extents()[0] != 1 && start.extents()[0] != wanted[0]))
-      throw error("document: starts of shape ", start.extents(), " for queries of shape ", wanted, " [batch, position]");
+      throw error("document: starts of shape ", start.extents(), " for queries of shape ", wanted,
+                  " [batch, position]");
     return {{start.data(), wanted, broadcast_strides(start.extents(), start.strides(), wanted)}, scores[3] - scores[2]};
   }
   auto visible(extents<4> const& scores) const {
@@ -95,9 +96,10 @@ boolean(tensor<T, Rank, B>) -> boolean<T, Rank, B>;
 
 namespace detail {
 
-/// Where the document of each of the tokens after `length` earlier ones begins; `current` holds, and keeps, that of the last.
+/// Where the document of each token after `length` earlier ones begins; `current` holds, and keeps, that of the last.
 template <backend B>
-std::vector<std::int32_t> scan_documents(tensor<bool, 2, B> const& opens, index_t length, std::vector<std::int32_t>& current) {
+std::vector<std::int32_t> scan_documents(tensor<bool, 2, B> const& opens, index_t length,
+                                         std::vector<std::int32_t>& current) {
   std::vector<std::uint8_t> marks(static_cast<std::size_t>(opens.size()));
   if (!marks.empty()) B::copy_to_host(opens.context(), marks.data(), opens.contiguous().data(), marks.size());
   std::vector<std::int32_t> starts;
@@ -111,8 +113,8 @@ std::vector<std::int32_t> scan_documents(tensor<bool, 2, B> const& opens, index_
 
 }  // namespace detail
 
-/// Where the document of each token begins, [B, N], from the marks of the tokens that open one. Tokens before the first mark
-/// form a document of their own. Found on the host.
+/// Where the document of each token begins, [B, N], from the marks of the tokens that open one. Tokens before the first
+/// mark form a document of their own. Found on the host.
 template <backend B>
 tensor<std::int32_t, 2, B> document_starts(tensor<bool, 2, B> const& opens) {
   std::vector<std::int32_t> current(static_cast<std::size_t>(opens.extents()[0]), 0);

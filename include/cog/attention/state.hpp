@@ -1,6 +1,6 @@
 // Partial results of attention, over a part of the keys: the normalised output and the logsumexp of the exponents.
-// They merge associatively and commutatively, with the state of no keys as identity. Split-KV decoding, attention over several
-// machines and paged caches are this one operation. Signs live in the output alone, so every rule merges alike.
+// They merge associatively and commutatively, with the state of no keys as identity. Split-KV decoding, attention over
+// several machines and paged caches are this one operation. Signs live in the output alone: every rule merges alike.
 #pragma once
 
 #include <limits>
@@ -19,10 +19,11 @@ struct attention_state {
 };
 
 /// The state of no keys, for results of shape [B, Hq, Nq, E].
-template <floating T, context C>
-attention_state<T, typename C::backend_type> empty_attention_state(C const& ctx, extents<4> const& shape) {
+template <floating T, context Context>
+attention_state<T, typename Context::backend_type> empty_attention_state(Context const& ctx, extents<4> const& shape) {
+  using C = compute_t<T>;
   return {zeros<T>(ctx, shape),
-          full<compute_t<T>>(ctx, extents<3>{shape[0], shape[1], shape[2]}, -std::numeric_limits<compute_t<T>>::infinity())};
+          full<C>(ctx, extents<3>{shape[0], shape[1], shape[2]}, -std::numeric_limits<C>::infinity())};
 }
 
 /// Attention over the union of two disjoint sets of keys.

@@ -1,5 +1,5 @@
-// Masks as kernels see them: trivially copyable, no tensors. A query sees an interval of keys, less those a `boolean` hides.
-// Positions are aligned at the end: query i of Nq stands at key i + Nk - Nq, so one rule serves training and decoding.
+// Masks as kernels see them: trivially copyable, no tensors. A query sees an interval of keys, less those a `boolean`
+// hides. Positions are aligned at the end: query i of Nq stands at key i + Nk - Nq, in training as in decoding.
 #pragma once
 
 #include <concepts>
@@ -15,9 +15,10 @@ struct key_range {
   index_t begin, end;
 };
 
-/// What an attention kernel asks: which keys query (b, h, i) sees. If `by_key`, each key of the range must be asked for.
+/// What an attention kernel asks: which keys query (b, h, i) sees. If `by_key`, each key of the range is asked for.
 template <class M>
-concept lowered_mask = std::is_trivially_copyable_v<M> && requires(M const& m, index_t b, index_t h, index_t i, index_t j) {
+concept lowered_mask = std::is_trivially_copyable_v<M> &&
+                       requires(M const& m, index_t b, index_t h, index_t i, index_t j) {
   { M::by_key } -> std::convertible_to<bool>;
   { m.range(b, h, i) } -> std::same_as<key_range>;  // 0 <= begin, end <= Nk
   { m.visible(b, h, i, j) } -> std::same_as<bool>;  // for j in the range

@@ -1,7 +1,7 @@
 // Attention backward on the CPU: a task holds 64 keys of one key head and takes every query that sees them past it.
-// Scores are recomputed from the saved logsumexp; five products a tile, memory O(N). dk and dv are summed in the task; dq is
-// passed on from key block to key block in order, so the result does not depend on the number of threads, and one head is
-// enough to keep all of them busy.
+// Scores are recomputed from the saved logsumexp; five products a tile, memory O(N). dk and dv are summed in the task;
+// dq is passed on from key block to key block in order, so the result does not depend on the number of threads, and one
+// head is enough to keep all of them busy.
 #pragma once
 
 #include <array>
@@ -17,15 +17,15 @@ namespace cog::cpu_detail {
 
 inline constexpr index_t query_block = 64;
 
-/// A run of queries of one head: rows of q (times the scale) and of the gradient of out, and what the forward pass left.
+/// A run of queries of one head.
 template <class C>
 struct query_rows {
   index_t batch, head, first, count;
-  C const *q, *gradient;
-  index_t q_stride, gradient_stride;
-  C const* reference;  // logsumexp / ln 2
-  C const* mean;       // <gradient, out>
-  C* dq;               // [count, padded D]
+  rows_of<C> q{};                // times the scale
+  rows_of<C> gradient{};         // of out
+  C const* reference = nullptr;  // logsumexp / ln 2
+  C const* mean = nullptr;       // <gradient, out>
+  C* dq = nullptr;               // [count, padded D]
 };
 
 /// Up to 64 keys, their values, and the sums of their gradients.
@@ -39,27 +39,27 @@ class backward_tile {
         padded_width_(round_up(width, S::size)),
         value_width_(value_width),
         memory_(ctx, tile_width * (2 * width + padded_width_ + 2 * value_width + 3 * query_block)) {
-    key_ = memory_.get();                             // [D, 64]
-    value_ = key_ + width * tile_width;               // [E, 64]
-    key_rows_ = value_ + value_width * tile_width;    // [64, padded D]
-    dk_ = key_rows_ + padded_width_ * tile_width;     // [D, 64]
-    dv_ = dk_ + width * tile_width;                   // [E, 64]
-    weights_ = dv_ + value_width * tile_width;        // [64 queries, 64]: scores, then weights
-    gradients_ = weights_ + query_block * tile_width; // [64 queries, 64]: of the weights, then of the scores
-    visible_ = gradients_ + query_block * tile_width; // [64 queries, 64]
+    key_ = memory_.get();                              // [D, 64]
+    value_ = key_ + width * tile_width;                // [E, 64]
+    key_rows_ = value_ + value_width * tile_width;     // [64, padded D]
+    dk_ = key_rows_ + padded_width_ * tile_width;      // [D, 64]
+    dv_ = dk_ + width * tile_width;                    // [E, 64]
+    weights_ = dv_ + value_width * tile_width;         // [64 queries, 64]: scores, then weights
+    gradients_ = weights_ + query_block * tile_width;  // [64 queries, 64]: of the weights, then of the scores
+    visible_ = gradients_ + query_block * tile_width;  // [64 queries, 64]
   }
 
   /// Starts keys [first, first + n), n <= 64.
-  void start(index_t first, index_t n, C const* k, index_t k_stride, C const* v, index_t v_stride) {
+  void start(index_t first, index_t n, rows_of<C> k, rows_of<C> v) {
     first_ = first, count_ = n, columns_ = round_up(n, S::size);
     if (n < columns_) {
       std::fill_n(key_, width_ * tile_width, C(0));
       std::fill_n(value_, value_width_ * tile_width, C(0));
     }
-    transpose(k, k_stride, n, width_, key_, tile_width);
-    transpose(v, v_stride, n, value_width_, value_, tile_width);
+    transpose(k.data, k.stride, n, width_, key_, tile_width);
+    transpose(v.data, v.stride, n, value_width_, value_, tile_width);
     for (index_t j = 0; j < n; ++j) {
-      std::copy_n(k + j * k_stride, width_, key_rows_ + j * padded_width_);
+      std::copy_n(k.data + j * k.stride, width_, key_rows_ + j * padded_width_);
       std::fill(key_rows_ + j * padded_width_ + width_, key_rows_ + (j + 1) * padded_width_, C(0));
     }
     std::fill_n(dk_, width_ * tile_width, C(0));
@@ -72,24 +72,25 @@ class backward_tile {
     from_ = 0, to_ = columns_;
     if (masked && !mark(mask, x)) return pass_dq([] {});
     index_t const rows = x.count, columns = to_ - from_;
-    multiply<C>({x.q, x.q_stride, 1}, rows, key_ + from_, tile_width, width_, weights_ + from_, tile_width, columns, false);
-    multiply<C>({x.gradient, x.gradient_stride, 1}, rows, value_ + from_, tile_width, value_width_, gradients_ + from_,
-                tile_width, columns, false);
+    multiply(by_row(x.q), rows, {key_ + from_, tile_width}, width_, weights_ + from_, tile_width, columns, false);
+    multiply(by_row(x.gradient), rows, {value_ + from_, tile_width}, value_width_, gradients_ + from_, tile_width,
+             columns, false);
     if (masked) differentiate<true>(x);
     else differentiate<false>(x);
-    accumulate({x.gradient, 1, x.gradient_stride}, value_width_, weights_, rows, dv_, masked);
-    accumulate({x.q, 1, x.q_stride}, width_, gradients_, rows, dk_, masked);
+    accumulate(x.gradient, value_width_, weights_, rows, dv_, masked);
+    accumulate(x.q, width_, gradients_, rows, dk_, masked);
     pass_dq([&] {
       index_t const last = std::min(to_, count_);
-      if (masked && !all_finite(key_rows_, padded_width_, count_, width_)) {
+      rows_of<C> const keys{key_rows_, padded_width_};
+      if (masked && !all_finite(keys, count_, width_)) {
         for (index_t i = 0; i < rows; ++i)
           for (index_t j = from_; j < last; ++j)
             if (visible_[i * tile_width + j] != C(0))
               for (index_t c = 0; c < width_; ++c)
                 x.dq[i * padded_width_ + c] += gradients_[i * tile_width + j] * key_rows_[j * padded_width_ + c];
       } else {
-        multiply<C>({gradients_ + from_, tile_width, 1}, rows, key_rows_ + from_ * padded_width_, padded_width_, last - from_,
-                    x.dq, padded_width_, padded_width_, true);
+        multiply<C>({gradients_ + from_, tile_width, 1}, rows, {keys.data + from_ * keys.stride, keys.stride},
+                    last - from_, x.dq, padded_width_, padded_width_, true);
       }
     });
   }
@@ -152,12 +153,12 @@ class backward_tile {
     }
   }
 
-  /// out(c, j) += sum_i rows(c, i) tile(i, j)
-  void accumulate(operand<C> rows, index_t width, C const* tile, index_t n, C* out, bool masked) {
-    if (masked && !all_finite(rows.data, rows.column, n, width))
-      multiply_visible(rows, width, tile + from_, visible_ + from_, n, out + from_, to_ - from_);
-    else
-      multiply(rows, width, tile + from_, tile_width, n, out + from_, tile_width, to_ - from_, true);
+  /// out(c, j) += sum_i rows(i, c) tile(i, j)
+  void accumulate(rows_of<C> rows, index_t width, C const* tile, index_t n, C* out, bool masked) {
+    rows_of<C> const columns{tile + from_, tile_width};
+    if (masked && !all_finite(rows, n, width))
+      multiply_visible(by_column(rows), width, columns, visible_ + from_, n, out + from_, to_ - from_);
+    else multiply(by_column(rows), width, columns, n, out + from_, tile_width, to_ - from_, true);
   }
 
   index_t width_, padded_width_, value_width_;
@@ -178,8 +179,8 @@ void attention_backward(cpu_context const& ctx, attention_backward_arguments<T, 
   index_t const query_blocks = blocks_of(queries, query_block), key_blocks = blocks_of(keys, tile_width);
   index_t const rows = batch * heads * queries;
 
-  // Per query: the scaled q, <gradient, out>, logsumexp / ln 2, and a cleared row of dq. Per query block: what it sees, and
-  // the key block whose turn it is to add to its dq.
+  // Per query: the scaled q, <gradient, out>, logsumexp / ln 2, and a cleared row of dq. Per query block: what it sees,
+  // and the key block whose turn it is to add to its dq.
   scratch<C> const q(ctx, rows * width), mean(ctx, rows), reference(ctx, rows), dq(ctx, rows * padded_width);
   row_source<C, T> const k(ctx, a.k, false), v(ctx, a.v, false), gradient(ctx, a.out_gradient, true);
   struct block {
@@ -201,11 +202,9 @@ void attention_backward(cpu_context const& ctx, attention_backward_arguments<T, 
       index_t const row = bh * queries + i;
       C* const scaled = q.get() + row * width;
       copy_row(&a.q(b, h, i, 0), a.q.strides[3], scaled, 1, width);
-      for (index_t c = 0; c < width; ++c) scaled[c] *= a.scale;
-      C sum = 0;
-      for (index_t c = 0; c < value_width; ++c)
-        sum += static_cast<C>(a.out_gradient(b, h, i, c)) * static_cast<C>(a.out(b, h, i, c));
-      mean.get()[row] = sum;
+      scale_row(scaled, width, a.scale);
+      mean.get()[row] = dot<C>(&a.out_gradient(b, h, i, 0), a.out_gradient.strides[3], &a.out(b, h, i, 0),
+                               a.out.strides[3], value_width);
       reference.get()[row] = a.logsumexp(b, h, i) * C(1.44269504088896340736);
     }
     std::fill_n(dq.get() + (bh * queries + first) * padded_width, n * padded_width, C(0));
@@ -222,7 +221,7 @@ void attention_backward(cpu_context const& ctx, attention_backward_arguments<T, 
     index_t const j = task / (batch * key_heads), first = j * tile_width, n = std::min(tile_width, keys - first);
     auto const key_rows = k.at(b, key_head, first, n, buffer.get());
     auto const value_rows = v.at(b, key_head, first, n, buffer.get() + tile_width * width);
-    tile.start(first, n, key_rows.data, key_rows.stride, value_rows.data, value_rows.stride);
+    tile.start(first, n, key_rows, value_rows);
 
     for (index_t h = key_head * group; h < (key_head + 1) * group; ++h)
       for (index_t i = 0; i < query_blocks; ++i) {
@@ -235,8 +234,12 @@ void attention_backward(cpu_context const& ctx, attention_backward_arguments<T, 
         for (index_t at = 0; at < whole; at += part) {
           index_t const query = i * query_block + at, count = std::min(part, whole - at), row = bh * queries + query;
           auto const gradients = gradient.at(b, h, query, count, nullptr);
-          query_rows<C> const x{b, h, query, count, q.get() + row * width, gradients.data, width, gradients.stride,
-                                reference.get() + row, mean.get() + row, dq.get() + row * padded_width};
+          query_rows<C> x{.batch = b, .head = h, .first = query, .count = count};
+          x.q = {q.get() + row * width, width};
+          x.gradient = {gradients.data, gradients.stride};
+          x.reference = reference.get() + row;
+          x.mean = mean.get() + row;
+          x.dq = dq.get() + row * padded_width;
           tile.absorb(a.mask, x, masked, [&](auto&& add) {
             for (int spins = 0; here.turn.load(std::memory_order_acquire) != j; ++spins) {
               if (spins < 256) relax();
@@ -250,7 +253,8 @@ void attention_backward(cpu_context const& ctx, attention_backward_arguments<T, 
     auto const write = [&](C const* sums, index_t columns, view<T, 4> const& to) {
       transpose(sums, tile_width, columns, n, buffer.get(), columns);
       for (index_t r = 0; r < n; ++r)
-        copy_row(static_cast<C const*>(buffer.get() + r * columns), 1, &to(b, key_head, first + r, 0), to.strides[3], columns);
+        copy_row(static_cast<C const*>(buffer.get() + r * columns), 1, &to(b, key_head, first + r, 0), to.strides[3],
+                 columns);
     };
     write(tile.dk(), width, a.dk);
     write(tile.dv(), value_width, a.dv);
@@ -260,7 +264,7 @@ void attention_backward(cpu_context const& ctx, attention_backward_arguments<T, 
     index_t const bh = task / query_blocks, first = task % query_blocks * query_block;
     for (index_t i = first; i < std::min(first + query_block, queries); ++i) {
       C* const row = dq.get() + (bh * queries + i) * padded_width;
-      for (index_t c = 0; c < width; ++c) row[c] *= a.scale;
+      scale_row(row, width, a.scale);
       copy_row(static_cast<C const*>(row), 1, &a.dq(bh / heads, bh % heads, i, 0), a.dq.strides[3], width);
     }
   });

@@ -1,6 +1,6 @@
 // Attention of a few queries (decoding): each key is one dot product and one scaled addition, straight from memory.
-// Lanes are the width here, not the queries, so that a single query uses whole registers; the rate is that of the memory.
-// The same interface as forward_tile.
+// Lanes are the width here, not the queries, so that a single query uses whole registers; the rate is that of the
+// memory. The same interface as forward_tile.
 #pragma once
 
 #include <array>
@@ -27,11 +27,11 @@ class forward_rows {
         value_width_(value_width),
         padded_value_width_(round_up(value_width, S::size)),
         memory_(ctx, most * (width + padded_width_ + padded_value_width_ + value_width) + 2 * key_block) {
-    query_ = memory_.get();                          // [most, padded D]
-    out_ = query_ + most * padded_width_;            // [most, padded E]
-    scores_ = out_ + most * padded_value_width_;     // [128]
-    shares_ = scores_ + key_block;                   // [128]
-    rows_ = shares_ + key_block;                     // [most, D or E]
+    query_ = memory_.get();                       // [most, padded D]
+    out_ = query_ + most * padded_width_;         // [most, padded E]
+    scores_ = out_ + most * padded_value_width_;  // [128]
+    shares_ = scores_ + key_block;                // [128]
+    rows_ = shares_ + key_block;                  // [most, D or E]
   }
 
   C* row(index_t i, index_t row_width) { return rows_ + i * row_width; }
@@ -56,14 +56,13 @@ class forward_rows {
   index_t next_count(index_t first, index_t last) const { return std::min(key_block, last - first); }
 
   template <lowered_mask Mask>
-  void absorb(Mask const& mask, index_t batch, index_t first, index_t n, C const* k, index_t k_stride, C const* v,
-              index_t v_stride) {
+  void absorb(Mask const& mask, index_t batch, index_t first, index_t n, rows_of<C> k, rows_of<C> v) {
     for (index_t i = 0; i < count_; ++i) {
       query_lane const& lane = lanes[static_cast<std::size_t>(i)];
       index_t const begin = std::clamp<index_t>(lane.keys.begin - first, 0, n);
       index_t const end = std::clamp<index_t>(lane.keys.end - first, 0, n);
       if (begin >= end) continue;
-      score(query_ + i * padded_width_, k, k_stride, begin, end);
+      score(query_ + i * padded_width_, k, begin, end);
       index_t seen = 0;  // visible keys, closed up
       std::array<index_t, key_block> at;
       for (index_t j = begin; j < end; ++j)
@@ -72,7 +71,7 @@ class forward_rows {
           at[static_cast<std::size_t>(seen++)] = j;
         }
       weigh(static_cast<std::size_t>(i), seen);
-      add_values(out_ + i * padded_value_width_, v, v_stride, at, seen);
+      add_values(out_ + i * padded_value_width_, v, at, seen);
     }
   }
 
@@ -91,8 +90,9 @@ class forward_rows {
  private:
   static constexpr C log2_e = C(1.44269504088896340736), ln_2 = C(0.693147180559945309417);
 
-  /// scores(j) = <q, k_j> for begin <= j < end: as many keys at a time as a register has lanes, summed by a transposition.
-  void score(C const* q, C const* k, index_t stride, index_t begin, index_t end) {
+  /// scores(j) = <q, k_j> for begin <= j < end: as many keys at a time as a register has lanes, summed by a
+  /// transposition.
+  void score(C const* q, rows_of<C> k, index_t begin, index_t end) {
     constexpr index_t size = S::size;
     index_t const whole = width_ / size * size;
     index_t j = begin;
@@ -101,8 +101,9 @@ class forward_rows {
 #pragma GCC unroll 16
       for (index_t r = 0; r < size; ++r) {  // key by key: memory is read in order
         sums[r] = S(C(0));
-        for (index_t c = 0; c < whole; c += size) __builtin_prefetch(k + (j + r + size) * stride + c);
-        for (index_t c = 0; c < whole; c += size) sums[r] = fma(S::load(q + c), S::load(k + (j + r) * stride + c), sums[r]);
+        for (index_t c = 0; c < whole; c += size) __builtin_prefetch(k.data + (j + r + size) * k.stride + c);
+        for (index_t c = 0; c < whole; c += size)
+          sums[r] = fma(S::load(q + c), S::load(k.data + (j + r) * k.stride + c), sums[r]);
       }
       transpose(sums);
       S sum = sums[0];
@@ -110,13 +111,13 @@ class forward_rows {
       for (index_t r = 1; r < size; ++r) sum += sums[r];
       sum.store(scores_ + j);
       for (index_t c = whole; c < width_; ++c)
-        for (index_t r = 0; r < size; ++r) scores_[j + r] += q[c] * k[(j + r) * stride + c];
+        for (index_t r = 0; r < size; ++r) scores_[j + r] += q[c] * k.data[(j + r) * k.stride + c];
     }
     for (; j < end; ++j) {
       S sum = C(0);
-      for (index_t c = 0; c < whole; c += size) sum = fma(S::load(q + c), S::load(k + j * stride + c), sum);
+      for (index_t c = 0; c < whole; c += size) sum = fma(S::load(q + c), S::load(k.data + j * k.stride + c), sum);
       scores_[j] = reduce_add(sum);
-      for (index_t c = whole; c < width_; ++c) scores_[j] += q[c] * k[j * stride + c];
+      for (index_t c = whole; c < width_; ++c) scores_[j] += q[c] * k.data[j * k.stride + c];
     }
   }
 
@@ -131,7 +132,8 @@ class forward_rows {
       reference_[i] = top;
       total_[i] *= factor;
       C* const out = out_ + static_cast<index_t>(i) * padded_value_width_;
-      for (index_t c = 0; c < padded_value_width_; c += S::size) (S::load_aligned(out + c) * S(factor)).store_aligned(out + c);
+      for (index_t c = 0; c < padded_value_width_; c += S::size)
+        (S::load_aligned(out + c) * S(factor)).store_aligned(out + c);
     }
     std::fill(scores_ + n, scores_ + round_up(n, S::size), C(0));  // the rest of the last register, not read again
     for (index_t j = 0; j < n; j += S::size) {
@@ -144,9 +146,9 @@ class forward_rows {
   }
 
   /// out += sum_j weight_j v_at(j), in two chains.
-  void add_values(C* out, C const* v, index_t stride, std::array<index_t, key_block> const& at, index_t n) {
+  void add_values(C* out, rows_of<C> v, std::array<index_t, key_block> const& at, index_t n) {
     constexpr index_t size = S::size, panel = 4 * size;
-    auto const value = [&](index_t j) { return v + at[static_cast<std::size_t>(j)] * stride; };
+    auto const value = [&](index_t j) { return v.data + at[static_cast<std::size_t>(j)] * v.stride; };
     index_t c = 0;
     for (; c + panel <= value_width_; c += panel) {
       S even[4], odd[4];
@@ -157,7 +159,8 @@ class forward_rows {
         S const a = scores_[j], b = scores_[j + 1];
         C const *x = value(j) + c, *y = value(j + 1) + c;
 #pragma GCC unroll 4
-        for (index_t p = 0; p < 4; ++p) __builtin_prefetch(x + 16 * stride + p * size), __builtin_prefetch(y + 16 * stride + p * size);
+        for (index_t p = 0; p < 4; ++p)
+          __builtin_prefetch(x + 16 * v.stride + p * size), __builtin_prefetch(y + 16 * v.stride + p * size);
 #pragma GCC unroll 4
         for (index_t p = 0; p < 4; ++p) even[p] = fma(a, S::load(x + p * size), even[p]);
 #pragma GCC unroll 4

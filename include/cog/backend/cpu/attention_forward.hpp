@@ -1,7 +1,7 @@
-// Attention forward on the CPU: a task takes 64 queries through all the keys they see, block by block, with a running softmax.
-// Memory is O(N) in all; one exponential a score; both products run at the rate of the multiply-add units.
-// The queries of a tile share a key head: (position, head of the group) pairs, so grouped heads fill the lanes.
-// The result does not depend on the number of threads.
+// Attention forward on the CPU: a task takes 64 queries through all the keys they see, block by block, with a running
+// softmax. Memory is O(N) in all; one exponential a score; both products run at the rate of the multiply-add units. The
+// queries of a tile share a key head: (position, head of the group) pairs, so grouped heads fill the lanes. The result
+// does not depend on the number of threads.
 #pragma once
 
 #include <array>
@@ -13,8 +13,9 @@
 
 namespace cog::cpu_detail {
 
-/// Up to 64 queries and their running state: out(c, i) = sum_j weight_ij v_jc and total(i) = sum_j p_ij, both in units of
-/// 2^reference(i). The reference follows the largest exponent; it moves only when one outgrows it by more than `slack`.
+/// Up to 64 queries and their running state: out(c, i) = sum_j weight_ij v_jc and total(i) = sum_j p_ij, both in units
+/// of 2^reference(i). The reference follows the largest exponent; it moves only when one outgrows it by more than
+/// `slack`.
 template <attention_rule Rule, class C>
 class forward_tile {
   using S = simd<C>;
@@ -28,14 +29,14 @@ class forward_tile {
       : width_(width),
         value_width_(value_width),
         memory_(ctx, tile_width * (width + 2 * key_block + value_width + 3 + std::max(width, value_width))) {
-    query_ = memory_.get();                           // [D, 64]
-    scores_ = query_ + width * tile_width;            // [128, 64]
-    visible_ = scores_ + key_block * tile_width;      // [128, 64]
-    out_ = visible_ + key_block * tile_width;         // [E, 64]
-    reference_ = out_ + value_width * tile_width;     // [64]
-    total_ = reference_ + tile_width;                 // [64]
-    largest_ = total_ + tile_width;                   // [64]
-    rows_ = largest_ + tile_width;                    // [64, D or E]
+    query_ = memory_.get();                        // [D, 64]
+    scores_ = query_ + width * tile_width;         // [128, 64]
+    visible_ = scores_ + key_block * tile_width;   // [128, 64]
+    out_ = visible_ + key_block * tile_width;      // [E, 64]
+    reference_ = out_ + value_width * tile_width;  // [64]
+    total_ = reference_ + tile_width;              // [64]
+    largest_ = total_ + tile_width;                // [64]
+    rows_ = largest_ + tile_width;                 // [64, D or E]
   }
 
   /// Row i of the queries before `start`, of the results after `finish`.
@@ -48,7 +49,7 @@ class forward_tile {
       lanes[static_cast<std::size_t>(i)] = {};
       std::fill_n(row(i, width_), width_, C(0));
     }
-    for (index_t i = 0; i < columns_ * width_; i += S::size) (S::load_aligned(rows_ + i) * S(scale)).store_aligned(rows_ + i);
+    scale_row(rows_, columns_ * width_, scale);
     transpose(rows_, width_, columns_, width_, query_, tile_width);
     std::fill_n(out_, value_width_ * tile_width, C(0));
     std::fill_n(total_, tile_width, C(0));
@@ -66,30 +67,30 @@ class forward_tile {
   /// Keys that some query may see.
   key_range keys() const { return some_; }
 
-  /// How many keys from `first` on to take in next: up to key_block that all queries see, or a strip at the edge of what
-  /// they see, where only the lanes it concerns are computed.
+  /// How many keys from `first` on to take in next: up to key_block that all queries see, or a strip at the edge of
+  /// what they see, where only the lanes it concerns are computed.
   index_t next_count(index_t first, index_t last) const {
     bool const uniform = all_.begin < all_.end;
-    if (uniform && first >= all_.begin && first < all_.end) return std::min(key_block, std::min(last, all_.end) - first);
+    if (uniform && first >= all_.begin && first < all_.end)
+      return std::min(key_block, std::min(last, all_.end) - first);
     index_t const edge = uniform && first < all_.begin ? std::min(last, all_.begin) : last;
     return std::min(uniform ? edge_block : key_block, edge - first);
   }
 
-  /// Takes in keys [first, first + n), n <= key_block. Rows of k and v are contiguous.
+  /// Takes in keys [first, first + n), n <= key_block.
   template <lowered_mask Mask>
-  void absorb(Mask const& mask, index_t batch, index_t first, index_t n, C const* k, index_t k_stride, C const* v,
-              index_t v_stride) {
+  void absorb(Mask const& mask, index_t batch, index_t first, index_t n, rows_of<C> k, rows_of<C> v) {
     bool const masked = Mask::by_key || first < all_.begin || first + n > all_.end;
     from_ = 0, to_ = columns_;
     if (masked && !mark(mask, batch, first, n)) return;
-    multiply<C>({k, k_stride, 1}, n, query_ + from_, tile_width, width_, scores_ + from_, tile_width, to_ - from_, false);
+    index_t const columns = to_ - from_;
+    multiply(by_row(k), n, {query_ + from_, tile_width}, width_, scores_ + from_, tile_width, columns, false);
     if (masked) weigh<true>(n);
     else weigh<false>(n);
-    operand<C> const values{v, 1, v_stride};
-    if (masked && !all_finite(v, v_stride, n, value_width_))
-      multiply_visible(values, value_width_, scores_ + from_, visible_ + from_, n, out_ + from_, to_ - from_);
-    else
-      multiply(values, value_width_, scores_ + from_, tile_width, n, out_ + from_, tile_width, to_ - from_, true);
+    rows_of<C> const weights{scores_ + from_, tile_width};
+    if (masked && !all_finite(v, n, value_width_))
+      multiply_visible(by_column(v), value_width_, weights, visible_ + from_, n, out_ + from_, columns);
+    else multiply(by_column(v), value_width_, weights, n, out_ + from_, tile_width, columns, true);
   }
 
   /// Leaves normalised rows of values, and logsumexp(i). A query that saw nothing has 0 and -inf.
@@ -117,7 +118,8 @@ class forward_tile {
     from_ = columns_, to_ = 0;
     for (index_t i = 0; i < columns_; ++i) {
       key_range const keys = lanes[static_cast<std::size_t>(i)].keys;
-      index_t const low = std::clamp<index_t>(keys.begin - first, 0, n), high = std::clamp<index_t>(keys.end - first, 0, n);
+      index_t const low = std::clamp<index_t>(keys.begin - first, 0, n),
+                    high = std::clamp<index_t>(keys.end - first, 0, n);
       begin[i] = static_cast<C>(low);
       end[i] = static_cast<C>(high);
       if (low < high) from_ = std::min(from_, i), to_ = i + 1;
@@ -128,7 +130,8 @@ class forward_tile {
     for (index_t j = 0; j < n; ++j)
       for (index_t c = from_; c < to_; c += S::size) {
         S const at = static_cast<C>(j);
-        to_number(S::load_aligned(begin + c) <= at && at < S::load_aligned(end + c)).store_aligned(visible_ + j * tile_width + c);
+        to_number(S::load_aligned(begin + c) <= at && at < S::load_aligned(end + c))
+            .store_aligned(visible_ + j * tile_width + c);
       }
     if constexpr (Mask::by_key) {
       bool some = false;
@@ -194,7 +197,7 @@ class forward_tile {
 
   index_t width_, value_width_, columns_ = 0;
   index_t from_ = 0, to_ = 0;  // the lanes of the block at hand
-  key_range some_{}, all_{};  // keys that some query sees; that every query sees
+  key_range some_{}, all_{};   // keys that some query sees; that every query sees
   scratch<C> memory_;
   C *query_, *scores_, *visible_, *out_, *reference_, *total_, *largest_, *rows_;
 };
@@ -218,7 +221,8 @@ void forward_in_tiles(cpu_context const& ctx, attention_arguments<T, Mask> const
 
   row_source<C, T> const k(ctx, a.k, tiles > 2), v(ctx, a.v, tiles > 2);
   ctx.run(whole * splits, [&](index_t task) {
-    index_t const split = task % splits, bh = task / splits % (batch * key_heads), b = bh / key_heads, key_head = bh % key_heads;
+    index_t const split = task % splits, bh = task / splits % (batch * key_heads), b = bh / key_heads,
+                  key_head = bh % key_heads;
     index_t const first = (tiles - 1 - task / splits / (batch * key_heads)) * Tile::most;  // causal: the longest first
     index_t const n = std::min(Tile::most, rows - first);
     Tile tile(ctx, width, value_width);
@@ -239,7 +243,7 @@ void forward_in_tiles(cpu_context const& ctx, attention_arguments<T, Mask> const
       count = tile.next_count(j, seen.end);
       auto const key_rows = k.at(b, key_head, j, count, buffer.get());
       auto const value_rows = v.at(b, key_head, j, count, buffer.get() + k.buffer_size(Tile::key_block));
-      tile.absorb(a.mask, b, j, count, key_rows.data, key_rows.stride, value_rows.data, value_rows.stride);
+      tile.absorb(a.mask, b, j, count, key_rows, value_rows);
     }
     tile.finish();
     for (index_t i = 0; i < n; ++i) {

@@ -1,7 +1,8 @@
-// The arithmetic under attention on the CPU: tiles of tile_width columns, one multiply-accumulate kernel, transposed packing.
-// The columns of a tile (queries forward, keys backward) are SIMD lanes and never mix, so what one query must not see cannot
-// reach it. The other operand of a product is read one element at a time where it lies: keys and values are not repacked.
-// C is the compute type, float or double. Tiles are row-major, 64-byte aligned, with a row stride of tile_width.
+// The arithmetic under attention on the CPU: tiles of tile_width columns, one multiply-accumulate kernel, transposed
+// packing. The columns of a tile (queries forward, keys backward) are SIMD lanes and never mix, so what one query must
+// not see cannot reach it. The other operand of a product is read one element at a time where it lies: keys and values
+// are not repacked. C is the compute type, float or double. Tiles are row-major, 64-byte aligned, with a row stride of
+// tile_width.
 #pragma once
 
 #include <algorithm>
@@ -52,7 +53,14 @@ struct query_lane {
   key_range keys{0, 0};
 };
 
-// ---- Products --------------------------------------------------------------------------------------------------------
+// ---- Products
+
+/// Rows of contiguous C.
+template <class C>
+struct rows_of {
+  C const* data = nullptr;
+  index_t stride = 0;
+};
 
 /// A matrix read one element at a time: (i, k) at data[i * row + k * column].
 template <class C>
@@ -60,20 +68,30 @@ struct operand {
   C const* data;
   index_t row, column;
 };
+/// (i, k) is element k of row i.
+template <class C>
+operand<C> by_row(rows_of<C> x) {
+  return {x.data, x.stride, 1};
+}
+/// (i, k) is element i of row k.
+template <class C>
+operand<C> by_column(rows_of<C> x) {
+  return {x.data, 1, x.stride};
+}
 
 /// Rows x Packets accumulators in registers: out(i, :) (+)= sum_k a(i, k) b(k, :).
 template <int Rows, int Packets, class C>
-COG_INLINE void multiply_block(operand<C> a, C const* b, index_t b_stride, index_t n, C* out, index_t out_stride, bool add) {
+COG_INLINE void multiply_block(operand<C> a, rows_of<C> b, index_t n, C* out, index_t stride, bool add) {
   using S = simd<C>;
   S sum[Rows][Packets];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-    for (int p = 0; p < Packets; ++p) sum[r][p] = add ? S::load_aligned(out + r * out_stride + p * S::size) : S(C(0));
+    for (int p = 0; p < Packets; ++p) sum[r][p] = add ? S::load_aligned(out + r * stride + p * S::size) : S(C(0));
   for (index_t k = 0; k < n; ++k) {
     S column[Packets];
 #pragma GCC unroll 8
-    for (int p = 0; p < Packets; ++p) column[p] = S::load_aligned(b + k * b_stride + p * S::size);
+    for (int p = 0; p < Packets; ++p) column[p] = S::load_aligned(b.data + k * b.stride + p * S::size);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
       S const element = a.data[r * a.row + k * a.column];
@@ -84,52 +102,57 @@ COG_INLINE void multiply_block(operand<C> a, C const* b, index_t b_stride, index
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
-    for (int p = 0; p < Packets; ++p) sum[r][p].store_aligned(out + r * out_stride + p * S::size);
+    for (int p = 0; p < Packets; ++p) sum[r][p].store_aligned(out + r * stride + p * S::size);
 }
 
 template <int Packets, class C>
-void multiply_panel(operand<C> a, index_t rows, C const* b, index_t b_stride, index_t n, C* out, index_t out_stride, bool add) {
-  auto const at = [&](index_t i) { return operand<C>{a.data + i * a.row, a.row, a.column}; };
-  index_t i = 0;
-  for (; i + 6 <= rows; i += 6) multiply_block<6, Packets>(at(i), b, b_stride, n, out + i * out_stride, out_stride, add);
-  out += i * out_stride;
-  switch (rows - i) {
-    case 5: return multiply_block<5, Packets>(at(i), b, b_stride, n, out, out_stride, add);
-    case 4: return multiply_block<4, Packets>(at(i), b, b_stride, n, out, out_stride, add);
-    case 3: return multiply_block<3, Packets>(at(i), b, b_stride, n, out, out_stride, add);
-    case 2: return multiply_block<2, Packets>(at(i), b, b_stride, n, out, out_stride, add);
-    case 1: return multiply_block<1, Packets>(at(i), b, b_stride, n, out, out_stride, add);
-  }
+void multiply_panel(operand<C> a, index_t rows, rows_of<C> b, index_t n, C* out, index_t stride, bool add) {
+  auto const block = [&]<int Rows>(std::integral_constant<int, Rows>) {
+    multiply_block<Rows, Packets>(a, b, n, out, stride, add);
+    a.data += Rows * a.row;
+    out += Rows * stride;
+    rows -= Rows;
+  };
+  while (rows >= 6) block(std::integral_constant<int, 6>{});
+  if (rows == 5) block(std::integral_constant<int, 5>{});
+  if (rows == 4) block(std::integral_constant<int, 4>{});
+  if (rows == 3) block(std::integral_constant<int, 3>{});
+  if (rows == 2) block(std::integral_constant<int, 2>{});
+  if (rows == 1) block(std::integral_constant<int, 1>{});
 }
 
 /// out(i, :) (+)= sum_{k < n} a(i, k) b(k, :) for i < rows, over `columns` columns, a multiple of the register width.
 /// Each sum runs over k in order in one accumulator: scores come out the same to the bit whichever of q and k is `a`.
 template <class C>
-void multiply(operand<C> a, index_t rows, C const* b, index_t b_stride, index_t n, C* out, index_t out_stride, index_t columns,
-              bool add) {
+void multiply(operand<C> a, index_t rows, rows_of<C> b, index_t n, C* out, index_t stride, index_t columns, bool add) {
   constexpr index_t size = simd<C>::size;
-  constexpr int packets = vector_registers >= 32 ? 4 : 2;  // 6 x 4 accumulators of 32 registers, or 6 x 2 of 16
-  index_t c = 0;
-  for (; c + packets * size <= columns; c += packets * size)
-    multiply_panel<packets>(a, rows, b + c, b_stride, n, out + c, out_stride, add);
-  switch ((columns - c) / size) {
-    case 3: return multiply_panel<packets == 4 ? 3 : 1>(a, rows, b + c, b_stride, n, out + c, out_stride, add);
-    case 2: return multiply_panel<packets == 4 ? 2 : 1>(a, rows, b + c, b_stride, n, out + c, out_stride, add);
-    case 1: return multiply_panel<1>(a, rows, b + c, b_stride, n, out + c, out_stride, add);
+  constexpr int most = vector_registers >= 32 ? 4 : 2;  // 6 x 4 accumulators of 32 registers, or 6 x 2 of 16
+  auto const panel = [&]<int Packets>(std::integral_constant<int, Packets>) {
+    multiply_panel<Packets>(a, rows, b, n, out, stride, add);
+    b.data += Packets * size;
+    out += Packets * size;
+    columns -= Packets * size;
+  };
+  while (columns >= most * size) panel(std::integral_constant<int, most>{});
+  if constexpr (most == 4) {
+    if (columns == 3 * size) panel(std::integral_constant<int, 3>{});
+    if (columns == 2 * size) panel(std::integral_constant<int, 2>{});
   }
+  if (columns == size) panel(std::integral_constant<int, 1>{});
 }
 
-/// out(i, c) += sum of a(i, k) b(k, c) over the pairs with visible(k, c) != 0: what is not visible may hold NaN or infinity,
-/// in a or in b. Slow, and only called when one does.
+/// out(i, c) += sum of a(i, k) b(k, c) over the pairs with visible(k, c) != 0: what is not visible may hold NaN or
+/// infinity, in a or in b. Slow, and only called when one does.
 template <class C>
-void multiply_visible(operand<C> a, index_t rows, C const* b, C const* visible, index_t n, C* out, index_t columns) {
+void multiply_visible(operand<C> a, index_t rows, rows_of<C> b, C const* visible, index_t n, C* out, index_t columns) {
   for (index_t k = 0; k < n; ++k)
     for (index_t c = 0; c < columns; ++c)
       if (visible[k * tile_width + c] != C(0))
-        for (index_t i = 0; i < rows; ++i) out[i * tile_width + c] += a.data[i * a.row + k * a.column] * b[k * tile_width + c];
+        for (index_t i = 0; i < rows; ++i)
+          out[i * tile_width + c] += a.data[i * a.row + k * a.column] * b.data[k * b.stride + c];
 }
 
-// ---- Packing ---------------------------------------------------------------------------------------------------------
+// ---- Packing
 
 /// to(c, r) = from(r, c) for r < rows, c < columns.
 template <class C>
@@ -144,7 +167,8 @@ void transpose(C const* from, index_t from_stride, index_t rows, index_t columns
       for (index_t i = 0; i < size; ++i) block[i].store(to + (c + i) * to_stride + r);
     }
   for (index_t r = 0; r < rows; ++r)
-    for (index_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c) to[c * to_stride + r] = from[r * from_stride + c];
+    for (index_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c)
+      to[c * to_stride + r] = from[r * from_stride + c];
 }
 
 /// to[c] = from[c * step] for c < n, converted.
@@ -157,8 +181,29 @@ void copy_row(From const* from, index_t step, To* to, index_t to_step, index_t n
   for (; c < n; ++c) to[c * to_step] = static_cast<To>(static_cast<C>(from[c * step]));
 }
 
-/// A [B, H, N, W] operand seen as rows of contiguous C: in place where it is that. What is not is converted once for all
-/// (O(N) memory) if it is `reused` by several tasks, else block by block.
+/// row *= factor
+template <class C>
+void scale_row(C* row, index_t n, C factor) {
+  index_t c = 0;
+  for (; c + simd<C>::size <= n; c += simd<C>::size) (simd<C>::load(row + c) * simd<C>(factor)).store(row + c);
+  for (; c < n; ++c) row[c] *= factor;
+}
+
+/// <a, b>, in an order that does not depend on the steps.
+template <class C, class T>
+C dot(T const* a, index_t a_step, T const* b, index_t b_step, index_t n) {
+  using S = simd<C>;
+  auto const lanes = [](T const* x, index_t step) { return step == 1 ? S::load(x) : S::gather(x, step); };
+  S sums = C(0);
+  index_t c = 0;
+  for (; c + S::size <= n; c += S::size) sums = fma(lanes(a + c * a_step, a_step), lanes(b + c * b_step, b_step), sums);
+  C sum = reduce_add(sums);
+  for (; c < n; ++c) sum += static_cast<C>(a[c * a_step]) * static_cast<C>(b[c * b_step]);
+  return sum;
+}
+
+/// A [B, H, N, W] operand seen as rows of contiguous C: in place where it is that. What is not is converted once for
+/// all (O(N) memory) if it is `reused` by several tasks, else block by block.
 template <class C, class T>
 class row_source {
  public:
@@ -170,16 +215,13 @@ class row_source {
     index_t const chunk = 256, chunks = blocks_of(length, chunk);
     ctx.run(x.extents[0] * heads * chunks, [&](index_t task) {
       index_t const bh = task / chunks, first = task % chunks * chunk;
-      convert(bh / heads, bh % heads, first, std::min(chunk, length - first), copy_.get() + (bh * length + first) * width);
+      convert(bh / heads, bh % heads, first, std::min(chunk, length - first),
+              copy_.get() + (bh * length + first) * width);
     });
   }
 
-  struct rows {
-    C const* data;
-    index_t stride;
-  };
   /// Rows [first, first + n) of head (b, h); `buffer` has room for them.
-  rows at(index_t b, index_t h, index_t first, index_t n, C* buffer) const {
+  rows_of<C> at(index_t b, index_t h, index_t first, index_t n, C* buffer) const {
     index_t const heads = view_.extents[1], length = view_.extents[2], width = view_.extents[3];
     if (copy_.get()) return {copy_.get() + ((b * heads + h) * length + first) * width, width};
     if constexpr (std::is_same_v<T, C>)
@@ -200,16 +242,17 @@ class row_source {
   scratch<C> copy_;
 };
 
-/// False if any of n rows of contiguous C holds a NaN or an infinity.
+/// False if any of n rows holds a NaN or an infinity.
 template <class C>
-bool all_finite(C const* rows, index_t stride, index_t n, index_t width) {
+bool all_finite(rows_of<C> rows, index_t n, index_t width) {
   using S = simd<C>;
   S sum = C(0);  // 0 x is 0 unless x is NaN or infinite
   C rest = 0;
   for (index_t i = 0; i < n; ++i) {
+    C const* const row = rows.data + i * rows.stride;
     index_t c = 0;
-    for (; c + S::size <= width; c += S::size) sum = fma(S::load(rows + i * stride + c), S(C(0)), sum);
-    for (; c < width; ++c) rest += rows[i * stride + c] * C(0);
+    for (; c + S::size <= width; c += S::size) sum = fma(S::load(row + c), S(C(0)), sum);
+    for (; c < width; ++c) rest += row[c] * C(0);
   }
   return reduce_add(sum) + rest == C(0);
 }
