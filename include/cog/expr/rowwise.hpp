@@ -125,17 +125,12 @@ struct rms_norm_vjp {
 
 namespace detail {
 
-template <class E, std::size_t N>
-auto lower_row_input(E const& e, std::array<index_t, N> const& shape) {
+template <class E, class... L, std::size_t N>
+auto lower_row_input(std::tuple<L...> const& ls, std::array<index_t, N> const& shape) {
   using tree = typename tree_of<E, 0>::type;
-  auto const leaf_pack = lower_all(leaves_of(e), shape);
+  auto const leaf_pack = lower_all(ls, shape);
   return row_input<forward<tree>, std::remove_cv_t<decltype(leaf_pack)>>{{}, leaf_pack};
 }
-
-template <class E0, class...>
-struct first_of {
-  using type = E0;
-};
 
 /// Runs a row op over x (which has the full shape) and further inputs that broadcast to it. `Outputs` tensors of T come back.
 template <int Outputs, element T, class Op, plain_expression X, class... More>
@@ -149,9 +144,11 @@ auto rowwise(Op const& op, X const& x, More const&... more) {
       throw error("rowwise: an input of shape ", e.extents(), " does not broadcast to rows of ", shape);
   };
   (check(more), ...);
-  auto const ls = leaves_of(x);
-  auto const& ctx = std::apply([](auto const&... leaf) -> auto const& { return context_of(leaf...); }, ls);
-  auto const inputs = make_pack(lower_row_input(x, shape), lower_row_input(more, shape)...);
+  auto const held = std::make_tuple(leaves_of(x), leaves_of(more)...);  // products among them live until the kernel has run
+  auto const& ctx = std::apply([](auto const&... leaf) -> auto const& { return context_of(leaf...); }, std::get<0>(held));
+  auto const inputs = [&]<std::size_t... I>(std::index_sequence<I...>) {
+    return make_pack(lower_row_input<std::tuple_element_t<I, std::tuple<X, More...>>>(std::get<I>(held), shape)...);
+  }(std::index_sequence_for<X, More...>{});
   if constexpr (Outputs == 0) {  // one value a row
     extents<rank - 1> lead{};
     std::copy_n(shape.begin(), rank - 1, lead.begin());
