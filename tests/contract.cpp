@@ -160,12 +160,11 @@ void check_epilogues(index_t m, index_t n, index_t k, generator& random) {
 
 TEST_CASE("matmul: epilogues") {
   generator random(4);
-  for (auto [m, n, k] : {std::array<index_t, 3>{1, 1, 1}, {1, 40, 7}, {5, 3, 9}, {70, 90, 33}, {20, 5, 0}}) {
+  for (auto [m, n, k] : {std::array<index_t, 3>{1, 1, 1}, {1, 40, 7}, {5, 3, 9}, {70, 90, 33}, {20, 5, 0}, {10, 700, 60}, {300, 1100, 20}}) {
     check_epilogues<float>(m, n, k, random);
-    check_epilogues<cog::bf16>(m, n, k, random);
+    if (m < 100) check_epilogues<cog::bf16>(m, n, k, random);
   }
   check_epilogues<double>(17, 66, 19, random);
-  check_epilogues<float>(300, 530, 20, random);
 }
 
 TEST_CASE("matmul: a leaf of a larger expression, evaluated once") {
@@ -185,6 +184,9 @@ TEST_CASE("matmul: a leaf of a larger expression, evaluated once") {
   agree(cog::eval(cog::matmul(a + 1, b * 2)), cog::eval(cog::matmul(cog::eval(a + 1), cog::eval(b * 2))));
   agree(cog::sum(cog::matmul(a, b) * c, 1), cog::sum(cog::eval(p * c), 1));
   agree(cog::softmax(cog::matmul(a, b)), cog::softmax(p));
+  agree(cog::softmax(cog::matmul(a, b) * c), cog::softmax(cog::eval(p * c)));
+  agree(cog::layer_norm(c, cog::sum(cog::matmul(a, b), 0), cog::sum(p, 0)), cog::layer_norm(c, cog::sum(p, 0), cog::sum(p, 0)));
+  agree(cog::row_logsumexp(cog::matmul(a, b)), cog::row_logsumexp(p));
   agree(cog::eval(cog::where(c > 0, cog::matmul(a, b), c)), cog::eval(cog::where(c > 0, p, c)));
   // A row that stretches the product, not the other way round.
   auto const thin = dense<float>(random, {5, 1});
