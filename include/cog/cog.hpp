@@ -1,32 +1,7 @@
 // Everything that needs only Eigen: all floors but io, and the CPU backend. For a smaller include name the headers you use.
 #pragma once
 
-#include <cog/core/create.hpp>
-#include <cog/core/print.hpp>
-#include <cog/core/version.hpp>
-#include <cog/core/wrap.hpp>
-#include <cog/expr/contract.hpp>
-#include <cog/expr/evaluate.hpp>
-#include <cog/expr/fuse.hpp>
-#include <cog/expr/reduce.hpp>
-#include <cog/expr/rowwise.hpp>
-#include <cog/expr/select.hpp>
-#include <cog/random/random.hpp>
-#include <cog/random/stream.hpp>
-#include <cog/attention/attention.hpp>
-#include <cog/attention/kv_cache.hpp>
-#include <cog/autograd/attention.hpp>
-#include <cog/autograd/functional.hpp>
-#include <cog/autograd/gradcheck.hpp>
-#include <cog/nn/dropout.hpp>
-#include <cog/nn/loss.hpp>
-#include <cog/nn/transformer.hpp>
-#include <cog/optim/accumulate.hpp>
-#include <cog/optim/adamw.hpp>
-#include <cog/optim/clip.hpp>
-#include <cog/optim/ema.hpp>
-#include <cog/optim/learning_rate.hpp>
-#include <cog/models/cogformer.hpp>
-#include <cog/models/generate.hpp>
+#include <cog/floors.hpp>
+
 #include <cog/backend/cpu/cpu.hpp>
 #include <cog/backend/cpu/eigen.hpp>

@@ -94,9 +94,10 @@ auto scalar(C const& ctx, T value) {
   return full<T>(ctx, std::array<index_t, 0>{}, value);
 }
 
-/// first, first + step, ...: n values.
+/// first, first + step, ...: n values. Errors: a negative n.
 template <element T, context C>
 auto arange(C const& ctx, index_t n, T first = T(0), T step = T(1)) {
+  if (n < 0) throw error("arange: ", n, " values");
   std::vector<T> host(static_cast<std::size_t>(n));
   for (index_t i = 0; i < n; ++i)
     host[static_cast<std::size_t>(i)] = T(compute_t<T>(first) + compute_t<T>(i) * compute_t<T>(step));

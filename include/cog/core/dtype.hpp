@@ -17,6 +17,25 @@ COG_HD constexpr To bits_as(From const& from) {
   return __builtin_bit_cast(To, from);
 }
 
+namespace detail {
+/// A number on its way to bf16 or half, which are rounded from a float: what a float does not hold is rounded to odd, so that
+/// rounding twice gives what rounding once would.
+template <class U>
+COG_HD float on_the_way(U value) {
+  if constexpr (std::is_same_v<U, float>) {
+    return value;
+  } else if constexpr (std::is_integral_v<U>) {
+    return on_the_way(static_cast<double>(value));
+  } else {
+    auto const near = static_cast<float>(value);
+    if (static_cast<U>(near) == value || value != value) return near;
+    auto const bits = bits_as<std::uint32_t>(near);
+    bool const too_large = (static_cast<U>(near) > value) == (value > U(0));
+    return bits_as<float>((too_large ? bits - 1 : bits) | 1u);
+  }
+}
+}  // namespace detail
+
 /// bfloat16: the upper half of a float.
 struct bf16 {
   std::uint16_t bits = 0;
@@ -24,7 +43,7 @@ struct bf16 {
   bf16() = default;
   template <class U>
     requires std::is_arithmetic_v<U>
-  COG_HD explicit bf16(U value) : bits(round(static_cast<float>(value))) {}
+  COG_HD explicit bf16(U value) : bits(round(detail::on_the_way(value))) {}
   COG_HD operator float() const { return bits_as<float>(static_cast<std::uint32_t>(bits) << 16); }
 
  private:
@@ -42,7 +61,7 @@ struct half {
   half() = default;
   template <class U>
     requires std::is_arithmetic_v<U>
-  COG_HD explicit half(U value) : bits(round(static_cast<float>(value))) {}
+  COG_HD explicit half(U value) : bits(round(detail::on_the_way(value))) {}
 
   COG_HD operator float() const {
     std::uint32_t const sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;

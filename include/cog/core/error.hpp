@@ -36,7 +36,7 @@ template <class T, std::size_t N>
   requires(!std::is_same_v<T, char>)
 void write_part(std::ostream& out, std::array<T, N> const& shape) {
   out << '[';
-  for (std::size_t i = 0; i < N; ++i) out << (i ? ", " : "") << shape[i];
+  for (std::size_t i = 0; i != N; ++i) out << (i ? ", " : "") << shape[i];
   out << ']';
 }
 

@@ -45,6 +45,14 @@ constexpr bool is_row_major(std::array<index_t, N> const& shape, std::array<inde
   return follows;
 }
 
+/// Where element i, counted in row-major order, lies.
+template <std::size_t N>
+constexpr index_t offset_of(index_t i, std::array<index_t, N> const& shape, std::array<index_t, N> const& strides) {
+  index_t offset = 0;
+  for (std::size_t a = N; a-- > 0; i /= shape[a]) offset += i % shape[a] * strides[a];
+  return offset;
+}
+
 /// Counts `axis` from the end when negative; throws when it does not exist.
 inline int normal_axis(char const* operation, int axis, int rank) {
   if (axis < -rank || axis >= rank) throw error(operation, ": axis ", axis, " of a tensor of rank ", rank);
@@ -56,9 +64,9 @@ template <std::size_t A, std::size_t B>
 constexpr auto broadcast(char const* operation, std::array<index_t, A> const& a, std::array<index_t, B> const& b) {
   constexpr std::size_t n = A > B ? A : B;
   std::array<index_t, n> out{};
-  for (std::size_t i = 0; i < n; ++i) {
-    index_t const x = i < n - A ? 1 : a[i - (n - A)];
-    index_t const y = i < n - B ? 1 : b[i - (n - B)];
+  for (std::size_t i = n; i-- != 0;) {
+    index_t const x = n - i > A ? 1 : a[i + A - n];
+    index_t const y = n - i > B ? 1 : b[i + B - n];
     if (x != y && x != 1 && y != 1) throw error(operation, ": shapes ", a, " and ", b, " do not broadcast");
     out[i] = x == 1 ? y : x;
   }
@@ -71,7 +79,7 @@ constexpr std::array<index_t, N> broadcast_strides(std::array<index_t, A> const&
                                                  std::array<index_t, N> const& target) {
   static_assert(A <= N, "cog: a tensor cannot be broadcast to a lower rank");
   std::array<index_t, N> out{};
-  for (std::size_t i = 0; i < A; ++i)
+  for (std::size_t i = 0; i != A; ++i)
     out[i + N - A] = shape[i] == 1 && target[i + N - A] != 1 ? 0 : strides[i];
   return out;
 }

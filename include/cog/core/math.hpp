@@ -22,6 +22,8 @@ template <class S> inline constexpr S lowest = std::numeric_limits<S>::lowest();
 template <class S> inline constexpr S highest = std::numeric_limits<S>::max();
 
 template <real S> COG_HD S exp(S x) { return std::exp(x); }
+/// e^x for x <= 0: where it is below the normal numbers, 0 will do.
+template <real S> COG_HD S exp_decay(S x) { return std::exp(x); }
 template <real S> COG_HD S log(S x) { return std::log(x); }
 template <real S> COG_HD S sqrt(S x) { return std::sqrt(x); }
 template <real S> COG_HD S rsqrt(S x) { return S(1) / std::sqrt(x); }

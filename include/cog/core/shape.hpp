@@ -18,10 +18,10 @@ tensor<T, R, B> slice(tensor<T, R, B> const& x, int axis, index_t begin, index_t
   index_t const first = begin < 0 ? begin + n : begin;
   index_t const last = end < 0 ? end + n : end;
   if (first < 0 || last < first || last > n || step < 1)
-    throw error("slice: [", begin, ", ", end, ") step ", step, " of axis ", axis, " of shape ", x.extents());
-  shape[a] = (last - first + step - 1) / step;
+    throw error("slice: [", begin, ", ", end, ") step ", step, " does not lie in axis ", axis, " of shape ", x.extents());
+  shape[a] = last > first ? (last - first - 1) / step + 1 : 0;
   T* data = const_cast<T*>(x.data()) + (shape[a] > 0 ? first * strides[a] : 0);
-  strides[a] *= step;
+  strides[a] *= std::min(step, std::max<index_t>(n, 1));  // a longer step goes nowhere
   return {x.storage_handle(), data, shape, strides};
 }
 
@@ -76,7 +76,8 @@ std::array<index_t, N> resolve_shape(index_t size, std::array<index_t, N> shape)
   int unknown = -1;
   for (std::size_t i = 0; i < N; ++i) {
     if (shape[i] == -1 && unknown < 0) unknown = static_cast<int>(i);
-    else if (shape[i] < 0 || __builtin_mul_overflow(known, shape[i], &known)) throw error("reshape: bad shape ", shape);
+    else if (shape[i] < 0) throw error("reshape: shape ", shape, "; one extent may be -1, none may be less");
+    else if (__builtin_mul_overflow(known, shape[i], &known)) throw error("reshape: ", size, " elements do not fill shape ", shape);
   }
   if (unknown >= 0 && known > 0 && size % known == 0) {
     shape[static_cast<std::size_t>(unknown)] = size / known;
@@ -98,7 +99,7 @@ bool reshape_strides(std::array<index_t, A> const& from, std::array<index_t, A> 
   // Axes that follow each other in memory form blocks; a block may be cut anywhere, never joined with another.
   std::array<index_t, A> block{}, step{};
   std::size_t blocks = 0;
-  for (std::size_t a = 0; a < A; ++a) {
+  for (std::size_t a = 0; a != A; ++a) {
     if (from[a] == 1) continue;
     if (blocks > 0 && step[blocks - 1] == strides[a] * from[a]) {
       block[blocks - 1] *= from[a];

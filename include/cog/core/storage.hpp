@@ -24,8 +24,13 @@ class storage {
   typename B::context const& context() const noexcept { return block_->context; }
   explicit operator bool() const noexcept { return block_ != nullptr; }
   bool operator==(storage const& other) const noexcept { return block_ == other.block_; }
-  /// How many handles share it.
-  long owners() const noexcept { return block_.use_count() + (block_ && block_->foreign); }
+  /// How many handles share it. What another thread did with a handle that is gone has happened before this returns: use_count()
+  /// alone promises no order, a copy that comes and goes does.
+  long owners() const noexcept {
+    long const count = block_.use_count() + (block_ && block_->foreign);
+    [[maybe_unused]] auto const ordered = block_;
+    return count;
+  }
   /// Identity, for tables keyed by storage.
   void const* id() const noexcept { return block_.get(); }
   /// The number of tapes that collect a gradient for it (see autograd/tape.hpp).

@@ -18,16 +18,23 @@ struct view {
   template <class... I>
     requires(sizeof...(I) == Rank)
   COG_HD T& operator()(I... i) const {
-    auto const* step = reinterpret_cast<index_t const*>(&strides);  // device code may not call std::array's members
     index_t offset = 0;
-    ((offset += static_cast<index_t>(i) * *step++), ...);
+    int axis = 0;
+    ((offset += static_cast<index_t>(i) * stride(axis++)), ...);
     return data[offset];
   }
+  // For device code, which may not call std::array's members.
+  COG_HD index_t extent(int axis) const { return reinterpret_cast<index_t const*>(&extents)[axis]; }
+  COG_HD index_t stride(int axis) const { return reinterpret_cast<index_t const*>(&strides)[axis]; }
 
-  COG_HD index_t size() const { return size_of(extents); }
-  operator view<T const, Rank>() const
-    requires(!std::is_const_v<T>)
-  {
+  COG_HD index_t size() const {
+    index_t n = 1;
+    for (int a = 0; a < Rank; ++a) n *= extent(a);
+    return n;
+  }
+  template <class U>
+    requires(std::is_same_v<U, T const> && !std::is_const_v<T>)
+  operator view<U, Rank>() const {
     return {data, extents, strides};
   }
 };

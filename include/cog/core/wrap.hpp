@@ -1,5 +1,6 @@
 // Memory of others as tensors, and tensors as spans: no copy in either direction. Values that are assigned to such a tensor
-// go to fresh storage as ever; `assign` and the elements t(i, j) write into the wrapped memory.
+// go to fresh storage as ever; `assign` and the elements t(i, j) write into the wrapped memory. What is wrapped twice counts as two
+// memories: take a view of the first tensor where an `assign` may read what it writes.
 #pragma once
 
 #include <memory>

@@ -88,7 +88,7 @@ array_leaf<T, static_cast<int>(N)> lower(tensor<T, R, B> const& x, std::array<in
   check_recording(x);
   array_leaf<T, static_cast<int>(N)> leaf{x.data(), {}};
   auto const strides = broadcast_strides(x.extents(), x.strides(), shape);
-  for (std::size_t i = 0; i < N; ++i) leaf.strides[i] = strides[i];
+  for (std::size_t i = 0; i != N; ++i) leaf.strides[i] = strides[i];
   return leaf;
 }
 template <class T, std::size_t N>
@@ -122,7 +122,7 @@ struct output {
 template <class T, std::size_t N>
 output<T, static_cast<int>(N)> output_of(T* data, std::array<index_t, N> const& strides, bool accumulate = false) {
   output<T, static_cast<int>(N)> out{data, {}, accumulate};
-  for (std::size_t i = 0; i < N; ++i) out.strides[i] = strides[i];
+  for (std::size_t i = 0; i != N; ++i) out.strides[i] = strides[i];
   return out;
 }
 
@@ -229,7 +229,8 @@ void evaluate_into(tensor<T, R, B>& target, E const& e, bool evaluated_again) {
 template <class T, int R, class B, class E>
 void write_through(tensor<T, R, B> const& target, E const& e) {
   if constexpr (number<E>) {
-    write_through(target, constant<T>{static_cast<compute_t<T>>(e)});
+    if constexpr (std::same_as<T, bool>) write_through(target, constant<bool>{static_cast<bool>(e)});
+    else write_through(target, detail::constant_beside<T>(e));
   } else {
     static_assert(std::same_as<typename E::value_type, T>, "cog: assign of another dtype; write cast<>");
     static_assert(E::rank <= R, "cog: assign of a higher rank");

@@ -12,13 +12,18 @@
 
 namespace cog {
 
-/// A trivially copyable tuple.
+/// A trivially copyable tuple. No member may overlap another (no_unique_address): nvcc 13.0 lays
+/// such a struct out differently for the device, and tables of them as arguments would be read at wrong places.
 template <class... T>
 struct pack {};
-template <class Head, class... Tail>
-struct pack<Head, Tail...> {
+template <class Head>
+struct pack<Head> {
   Head head;
-  [[no_unique_address]] pack<Tail...> tail;
+};
+template <class Head, class Next, class... Tail>
+struct pack<Head, Next, Tail...> {
+  Head head;
+  pack<Next, Tail...> tail;
 };
 template <int I, class Head, class... Tail>
 COG_HD COG_INLINE auto const& get(pack<Head, Tail...> const& p) {
@@ -33,7 +38,8 @@ COG_HD COG_INLINE auto& get(pack<Head, Tail...>& p) {
 COG_HD inline pack<> make_pack() { return {}; }
 template <class Head, class... Tail>
 COG_HD COG_INLINE pack<Head, Tail...> make_pack(Head head, Tail... tail) {
-  return {head, make_pack(tail...)};
+  if constexpr (sizeof...(Tail) == 0) return {head};
+  else return {head, make_pack(tail...)};
 }
 
 // ---- leaves as kernels see them: strides are those of the output's shape, 0 along stretched axes

@@ -113,23 +113,35 @@ concept operand = node_like<X> || number<X>;
 
 namespace detail {
 
-/// The dtype that a number takes beside an element of type T: T itself, unless that would lose a fraction.
+/// The dtype that a number takes beside an element of type T: T itself, unless that would lose a fraction; its own beside bool.
 template <class T, class N>
 consteval auto weak_type() {
-  if constexpr (std::same_as<T, bool>) return std::type_identity<N>{};
-  else {
+  if constexpr (std::same_as<T, bool>) {
+    if constexpr (element<N>) return std::type_identity<N>{};
+    else if constexpr (std::floating_point<N>) return std::type_identity<double>{};
+    else return std::type_identity<std::conditional_t<(sizeof(N) < 8), std::int32_t, std::int64_t>>{};
+  } else {
     static_assert(floating<T> || !std::is_floating_point_v<N>,
                   "cog: a fractional number meets an integer tensor; write cast<float>(x) first");
     return std::type_identity<T>{};
   }
 }
 
+/// A number as it stands beside elements of type Beside. Errors: an integer that they do not hold.
+template <class Beside, number N>
+auto constant_beside(N x) {
+  using T = typename decltype(weak_type<Beside, N>())::type;
+  if constexpr (std::integral<N> && std::integral<T> && !std::same_as<T, bool>) {
+    if (!std::in_range<T>(+x)) throw error("the number ", +x, " does not fit ", name(dtype_of<T>));
+  }
+  return constant<T>{static_cast<compute_t<T>>(x)};
+}
+
 template <class Beside, class X>
 auto as_node(X&& x) {
   using E = std::remove_cvref_t<X>;
   if constexpr (number<E>) {
-    using T = typename decltype(weak_type<Beside, E>())::type;
-    return constant<T>{static_cast<compute_t<T>>(x)};
+    return constant_beside<Beside, E>(x);
   } else {
     return E(std::forward<X>(x));
   }

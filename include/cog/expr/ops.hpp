@@ -119,14 +119,14 @@ struct sign : arithmetic {
   COG_OP_HD S apply(S x) { using math::sign; return sign(x); }
   COG_OP_HD auto vjp(S, S, S) { return each(S(0)); }
 };
-/// x^y; the derivative in y is taken as 0 where x <= 0.
+/// x^y; the derivative in x is 0 where y = 0, the one in y is taken as 0 where x <= 0.
 struct pow : transcendental {
   static constexpr char const* name = "pow";
   static constexpr range domain{0.5, 2};
   COG_OP_HD S apply(S x, S y) { using math::pow; return pow(x, y); }
   COG_OP_HD auto vjp(S g, S z, S x, S y) {
     using math::pow; using math::log; using math::where;
-    return each(g * y * pow(x, y - S(1)), g * z * where(x > S(0), log(where(x > S(0), x, S(1))), S(0)));
+    return each(where(y == S(0), S(0), g * y * pow(x, y - S(1))), g * z * where(x > S(0), log(where(x > S(0), x, S(1))), S(0)));
   }
 };
 struct square : arithmetic {

@@ -13,7 +13,7 @@ namespace cog {
 /// S is float or double, or a SIMD value of them; the state of SIMD lanes is merged at the end.
 namespace reduction {
 
-/// Sums of integers and bools are int64.
+/// Sums of integers and bools are int64, and so are products.
 struct sum {
   static constexpr char const* name = "sum";
   template <class T> using result = std::conditional_t<floating<T>, T, std::int64_t>;
@@ -30,7 +30,7 @@ struct mean : sum {
 };
 struct product {
   static constexpr char const* name = "product";
-  template <class T> using result = T;
+  template <class T> using result = sum::result<T>;
   template <class S> struct state { S value = S(1); };
   template <class S> COG_HD COG_INLINE static void push(state<S>& s, S x) { s.value = s.value * x; }
   template <class S> COG_HD COG_INLINE static void merge(state<S>& a, state<S> const& b) { a.value = a.value * b.value; }
@@ -114,22 +114,19 @@ struct variance {
   template <class S, class F> static state<S> lanes(auto const& s, F lane) { return {lane(s.count), lane(s.mean), lane(s.squares)}; }
 };
 /// The position of the first largest element (the first NaN, if any), counted over the reduced axes in row-major order.
+/// `push` is told the position, so elements may come, and states may merge, in any order.
 template <bool Largest>
 struct extreme_position {
   static constexpr char const* name = Largest ? "argmax" : "argmin";
   static constexpr bool needs_elements = true;
-  static constexpr bool scalar_only = true;
+  static constexpr bool positional = true;
   template <class> using result = std::int64_t;
-  template <class S> struct state { S value{}; std::int64_t at = -1; std::int64_t seen = 0; };
+  template <class S> struct state { S value{}; std::int64_t at = -1; };
   template <class S> COG_HD static bool better(S x, S than) { return Largest ? x > than || (x != x && than == than) : x < than || (x != x && than == than); }
-  template <class S> COG_HD static void push(state<S>& s, S x) {
-    if (s.at < 0 || better(x, s.value)) { s.value = x; s.at = s.seen; }
-    ++s.seen;
-  }
-  /// b follows a.
+  template <class S> COG_HD static void push(state<S>& s, S x, std::int64_t at) { merge(s, state<S>{x, at}); }
   template <class S> COG_HD static void merge(state<S>& a, state<S> const& b) {
-    if (b.at >= 0 && (a.at < 0 || better(b.value, a.value))) { a.value = b.value; a.at = a.seen + b.at; }
-    a.seen += b.seen;
+    if (b.at < 0) return;
+    if (a.at < 0 || better(b.value, a.value) || (b.at < a.at && !better(a.value, b.value))) a = b;
   }
   template <class S> COG_HD static std::int64_t finish(state<S> const& s, index_t) { return s.at; }
 };
@@ -172,14 +169,14 @@ template <class R, class B, class T, class F, class... Leaf, std::size_t Rank, s
 tensor<T, static_cast<int>(N), B> reduce_leaves(F const& f, std::tuple<Leaf...> const& ls, std::array<index_t, Rank> const& shape,
                                                 axis_order<static_cast<int>(Rank)> const& order, std::array<index_t, N> const& out_shape) {
   std::array<index_t, Rank> ordered{};
-  for (std::size_t i = 0; i < Rank; ++i) ordered[i] = shape[static_cast<std::size_t>(order.from[i])];
+  for (std::size_t i = 0; i != Rank; ++i) ordered[i] = shape[static_cast<std::size_t>(order.from[i])];
   if constexpr (requires { R::needs_elements; }) {
     if (size_of(shape) == 0 && size_of(out_shape) != 0) throw error(R::name, ": no elements in shape ", shape);
   }
   auto const permute = [&](auto lowered) {
     if constexpr (requires { lowered.strides; }) {
       auto const before = lowered;
-      for (std::size_t i = 0; i < Rank; ++i) lowered.strides[i] = before.strides[order.from[i]];
+      for (std::size_t i = 0; i != Rank; ++i) lowered.strides[i] = before.strides[order.from[i]];
     }
     return lowered;
   };
@@ -208,7 +205,7 @@ auto reduce(E const& e, std::array<int, N> const& wanted) {
   auto const order = order_axes<E::rank>(R::name, wanted);
   extents<E::rank - static_cast<int>(N)> kept{};
   auto const shape = e.extents();
-  for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = shape[static_cast<std::size_t>(order.from[i])];
+  for (std::size_t i = 0; i != kept.size(); ++i) kept[i] = shape[static_cast<std::size_t>(order.from[i])];
   return reduce_ordered<R>(e, order, kept);
 }
 
@@ -275,8 +272,8 @@ axis_order<static_cast<int>(Rank)> stretched_last(std::array<index_t, Rank> cons
   axis_order<static_cast<int>(Rank)> order;
   std::size_t at = 0;
   for (bool pass : {false, true}) {
-    for (std::size_t i = 0; i < Rank; ++i) {
-      bool const stretched = i < Rank - N || (to[i - (Rank - N)] == 1 && shape[i] != 1);
+    for (std::size_t i = 0; i != Rank; ++i) {
+      bool const stretched = Rank - i > N || (to[i - (Rank - N)] == 1 && shape[i] != 1);
       if (stretched == pass) order.from[at++] = static_cast<int>(i);
     }
     if (!pass) order.kept = static_cast<int>(at);

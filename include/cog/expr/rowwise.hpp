@@ -5,6 +5,7 @@
 //   term<K>(stats, x...)            what element x adds to statistic K
 //   finish<K>(total, n)             the statistic itself
 //   map(stats, x...)                the output at x: one value, or a pack of several
+//   map_term(stats, t)              the same from what x added to the last statistic, where that is dear to compute again
 //   result(stats)                   instead of map: one value a row
 #pragma once
 
@@ -13,6 +14,9 @@
 namespace cog {
 
 enum class row_kind { sum, max };
+/// The kind of statistic K, as a constant: kind() itself need not run on a device.
+template <class Op, int K>
+inline constexpr row_kind row_kind_of = Op::template kind<K>();
 
 /// One input of a row-wise kernel: a functor over leaves.
 template <class F, class Leaves>
@@ -23,22 +27,26 @@ struct row_input {
 
 namespace rows {
 
-struct softmax {
+/// The statistics of softmax: the largest, and the sum of e^(x - the largest).
+struct exponentials {
   static constexpr int statistics = 2;
   template <int K> static constexpr row_kind kind() { return K == 0 ? row_kind::max : row_kind::sum; }
   template <int K, class S> COG_HD COG_INLINE S term(S const* s, S x) const {
-    using math::exp;
+    using math::exp_decay;
     if constexpr (K == 0) return x;
-    else return exp(x - s[0]);
+    else return exp_decay(x - s[0]);
   }
-  template <int K, class C> COG_HD C finish(C total, index_t) const { return K == 0 ? total : C(1) / total; }
-  template <class S> COG_HD COG_INLINE S map(S const* s, S x) const { using math::exp; return exp(x - s[0]) * s[1]; }
 };
-struct log_softmax : softmax {
+struct softmax : exponentials {
+  template <int K, class C> COG_HD C finish(C total, index_t) const { return K == 0 ? total : C(1) / total; }
+  template <class S> COG_HD COG_INLINE S map(S const* s, S x) const { return map_term(s, term<1>(s, x)); }
+  template <class S> COG_HD COG_INLINE S map_term(S const* s, S t) const { return t * s[1]; }
+};
+struct log_softmax : exponentials {
   template <int K, class C> COG_HD C finish(C total, index_t) const { using math::log; return K == 0 ? total : log(total); }
   template <class S> COG_HD COG_INLINE S map(S const* s, S x) const { return x - s[0] - s[1]; }
 };
-struct logsumexp : softmax {
+struct logsumexp : exponentials {
   template <int K, class C> COG_HD C finish(C total, index_t) const { using math::log; return K == 0 ? total : log(total); }
   template <class C> COG_HD C result(C const* s) const { return s[0] == -math::infinity<C> ? s[0] : s[0] + s[1]; }
 };

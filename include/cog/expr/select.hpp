@@ -8,7 +8,7 @@ namespace cog {
 template <class T>
 concept index_element = std::same_as<T, std::int32_t> || std::same_as<T, std::int64_t>;
 
-/// Rows of a table: table [V, D...] and ids [S...] give [S..., D]. An id outside [0, V) throws, naming it.
+/// Rows of a table: table [V, D] and ids [S...] give [S..., D]. An id outside [0, V) throws, naming it.
 template <class T, class B, class I, int R>
   requires index_element<I>
 tensor<T, R + 1, B> take(tensor<T, 2, B> const& table, tensor<I, R, B> const& ids) {
@@ -22,6 +22,14 @@ tensor<T, R + 1, B> take(tensor<T, 2, B> const& table, tensor<I, R, B> const& id
   return out;
 }
 
+namespace detail {
+/// The elements of x row-major and apart from `target`, which is written meanwhile.
+template <class T, int R, class B, class Target>
+tensor<T, R, B> contiguous_beside(Target const& target, tensor<T, R, B> const& x) {
+  return x.storage_handle() == target.storage_handle() ? x.copy() : x.contiguous();
+}
+}  // namespace detail
+
 /// table[ids[i]] += rows[i] for every i, in order (repeated ids add up). rows [S..., D], ids [S...].
 template <class T, class B, class I, int R>
   requires index_element<I>
@@ -29,7 +37,7 @@ void add_rows(tensor<T, 2, B>& table, tensor<I, R, B> const& ids, tensor<T, R + 
   if (rows.extent(-1) != table.extent(1) || rows.size() != ids.size() * table.extent(1))
     throw error("add_rows: rows ", rows.extents(), " and ids ", ids.extents(), " for a table ", table.extents());
   auto const where = ids.contiguous();
-  auto const what = rows.contiguous();
+  auto const what = detail::contiguous_beside(table, rows);
   B::add_rows(table.context(), table.view(), where.data(), where.size(), what.data());
 }
 
@@ -39,6 +47,7 @@ template <class T, int R, class B, class I>
 tensor<T, R - 1, B> take_along(tensor<T, R, B> const& x, tensor<I, R - 1, B> const& ids) {
   extents<R - 1> lead{};
   std::copy_n(x.extents().begin(), R - 1, lead.begin());
+  detail::check_recording(x);
   if (lead != ids.extents()) throw error("take_along: ids ", ids.extents(), " for rows of ", x.extents());
   tensor<T, R - 1, B> out(x.context(), lead);
   auto const rows = x.contiguous();
@@ -47,13 +56,17 @@ tensor<T, R - 1, B> take_along(tensor<T, R, B> const& x, tensor<I, R - 1, B> con
   return out;
 }
 
-/// x[i, ids[i]] += values[i] for every row i, in place: the gradient of take_along. x is row-major.
+/// x[i, ids[i]] += values[i] for every row i, in place: the gradient of take_along. x is row-major. Errors as take_along's.
 template <class T, int R, class B, class I>
   requires index_element<I>
 void add_along(tensor<T, R, B>& x, tensor<I, R - 1, B> const& ids, tensor<T, R - 1, B> const& values) {
   if (!x.is_contiguous()) throw error("add_along: the target of shape ", x.extents(), " is not row-major");
+  extents<R - 1> lead{};
+  std::copy_n(x.extents().begin(), R - 1, lead.begin());
+  if (ids.extents() != lead || values.extents() != lead)
+    throw error("add_along: ids ", ids.extents(), " and values ", values.extents(), " for rows of ", x.extents());
   auto const which = ids.contiguous();
-  auto const what = values.contiguous();
+  auto const what = detail::contiguous_beside(x, values);
   B::add_along(x.context(), x.data(), x.extent(-1), which.data(), which.size(), what.data());
 }
 
@@ -102,6 +115,7 @@ struct top_k_result {
 template <class T, int R, class B>
 top_k_result<T, R, B> top_k(tensor<T, R, B> const& x, index_t k) {
   static_assert(R >= 1);
+  detail::check_recording(x);
   if (k < 0 || k > x.extent(-1)) throw error("top_k: k = ", k, " of rows of ", x.extents());
   auto shape = x.extents();
   shape[R - 1] = k;
