@@ -45,9 +45,31 @@ inline double attention_scale(char const* name, attention_options const& options
   return scale;
 }
 
+/// Uninitialised [B, H, N, W] that lies as x does: heads inside positions where x has them so, and a layer that cut its
+/// heads out of [batch, position, channel] sees the result, or a gradient, in that order without a copy.
+template <class T, backend B>
+tensor<T, 4, B> laid_out_as(tensor<T, 4, B> const& x, extents<4> const& e) {
+  if (x.extents()[1] > 1 && x.strides()[1] < x.strides()[2])
+    return permuted(tensor<T, 4, B>(x.context(), extents<4>{e[0], e[2], e[1], e[3]}), {0, 2, 1, 3});
+  return {x.context(), e};
+}
+
+/// True if q, k and v can be attended with; otherwise does not compile, and says why.
+template <class Q, class K, class V>
+consteval bool attention_operands() {
+  constexpr bool ranks = Q::rank == 4 && K::rank == 4 && V::rank == 4;
+  static_assert(ranks, "cog: attention is over q, k and v of shape [batch, head, position, width]");
+  using T = typename Q::value_type;
+  constexpr bool types = floating<T> && std::same_as<T, typename K::value_type> && std::same_as<T, typename V::value_type>;
+  static_assert(types, "cog: attention is over q, k and v of one floating type; write cast<T>(x)");
+  using B = typename common_backend<Q, K, V>::type;
+  return ranks && types && std::same_as<B, typename Q::backend_type>;
+}
+
 }  // namespace detail
 
-/// The output and the logsumexp of the exponents: what `attention_backward` and `merge` need.
+/// The output, which lies in memory as q does, and the logsumexp of the exponents: what `attention_backward` and `merge`
+/// need.
 /// Errors: shapes that do not fit (both are named), a scale that is not positive, a mask of the wrong shape.
 template <attention_rule Rule, floating T, backend B, attention_mask M = no_mask_type>
 attention_state<T, B> attention_forward(tensor<T, 4, B> const& q, tensor<T, 4, B> const& k, tensor<T, 4, B> const& v,
@@ -57,7 +79,7 @@ attention_state<T, B> attention_forward(tensor<T, 4, B> const& q, tensor<T, 4, B
   double const scale = detail::attention_scale(Rule::name, options, q.extents()[3]);
   auto const lowered = mask.lower(scores);
   if constexpr (attention_backend<B, Rule, T, std::remove_const_t<decltype(lowered)>>) {
-    attention_state<T, B> state{{q.context(), extents<4>{scores[0], scores[1], scores[2], v.extents()[3]}},
+    attention_state<T, B> state{detail::laid_out_as(q, {scores[0], scores[1], scores[2], v.extents()[3]}),
                                 {q.context(), extents<3>{scores[0], scores[1], scores[2]}}};
     B::template attention_forward<Rule>(
         q.context(), attention_arguments<T, std::remove_const_t<decltype(lowered)>>{
@@ -88,7 +110,8 @@ attention_gradients<T, B> attention_backward(tensor<T, 4, B> const& q, tensor<T,
     throw error(Rule::name, ": logsumexp ", logsumexp.extents(), " for scores ", scores);
   auto const lowered = mask.lower(scores);
   if constexpr (attention_backend<B, Rule, T, std::remove_const_t<decltype(lowered)>>) {
-    attention_gradients<T, B> d{{q.context(), q.extents()}, {k.context(), k.extents()}, {v.context(), v.extents()}};
+    attention_gradients<T, B> d{detail::laid_out_as(q, q.extents()), detail::laid_out_as(k, k.extents()),
+                                detail::laid_out_as(v, v.extents())};
     B::template attention_backward<Rule>(
         q.context(), attention_backward_arguments<T, std::remove_const_t<decltype(lowered)>>{
                          q.view(), k.view(), v.view(), out.view(), logsumexp.view(), out_gradient.view(), d.dq.view(),
@@ -114,9 +137,8 @@ tensor<T, 4, B> attention(tensor<T, 4, B> const& q, tensor<T, 4, B> const& k, te
 /// Lazy arguments are evaluated first.
 template <attention_rule Rule, plain_expression Q, plain_expression K, plain_expression V,
           attention_mask M = no_mask_type>
-  requires(lazy_expression<Q> || lazy_expression<K> || lazy_expression<V>)
 auto attention(Q const& q, K const& k, V const& v, M const& mask = {}, attention_options const& options = {}) {
-  return attention<Rule>(eval(q), eval(k), eval(v), mask, options);
+  if constexpr (detail::attention_operands<Q, K, V>()) return attention<Rule>(eval(q), eval(k), eval(v), mask, options);
 }
 
 /// The matrix of weights, [B, Hq, Nq, Nk], for those who want to look: O(Nq Nk) memory.
@@ -138,7 +160,6 @@ tensor<T, 4, B> cog_attention(tensor<T, 4, B> const& q, tensor<T, 4, B> const& k
 }
 
 template <plain_expression Q, plain_expression K, plain_expression V, attention_mask M = no_mask_type>
-  requires(lazy_expression<Q> || lazy_expression<K> || lazy_expression<V>)
 auto cog_attention(Q const& q, K const& k, V const& v, M const& mask = {}, attention_options const& options = {}) {
   return attention<cog_rule>(q, k, v, mask, options);
 }
@@ -151,7 +172,6 @@ tensor<T, 4, B> softmax_attention(tensor<T, 4, B> const& q, tensor<T, 4, B> cons
 }
 
 template <plain_expression Q, plain_expression K, plain_expression V, attention_mask M = no_mask_type>
-  requires(lazy_expression<Q> || lazy_expression<K> || lazy_expression<V>)
 auto softmax_attention(Q const& q, K const& k, V const& v, M const& mask = {}, attention_options const& options = {}) {
   return attention<softmax_rule>(q, k, v, mask, options);
 }

@@ -44,20 +44,17 @@ struct rule_gradient {
 namespace composed {
 
 /// [B, Hq, N, W] -> [B, Hkv, Hq / Hkv, N, W], so that the heads of a group meet their key head by broadcasting.
-template <floating C, backend B>
-tensor<C, 5, B> grouped(tensor<C, 4, B> const& x, index_t key_heads) {
+auto grouped(auto const& x, index_t key_heads) {
   auto const& n = x.extents();
   return reshape(x, extents<5>{n[0], key_heads, key_heads > 0 ? n[1] / key_heads : 0, n[2], n[3]});
 }
-template <floating C, backend B>
-tensor<C, 4, B> ungrouped(tensor<C, 5, B> const& x) {
+auto ungrouped(auto const& x) {
   auto const& n = x.extents();
   return reshape(x, extents<4>{n[0], n[1] * n[2], n[3], n[4]});
 }
 
 /// scale q k^T: [B, Hq, Nq, Nk].
-template <floating C, backend B>
-tensor<C, 4, B> scores(tensor<C, 4, B> const& q, tensor<C, 4, B> const& k, double scale) {
+auto scores(auto const& q, auto const& k, double scale) {
   return ungrouped(eval(matmul(grouped(q, k.extents()[1]), transposed(unsqueeze(k, 2))) * scale));
 }
 

@@ -35,16 +35,28 @@ struct causal_type {
 };
 inline constexpr causal_type causal{};
 
+/// Causal where it is not the last key that belongs to the last query: query i sees key j iff j <= i + before, a number in the
+/// backend's memory. For caches of a fixed size; see counted_cache.
+template <backend B>
+struct counted_causal {
+  tensor<std::int64_t, 0, B> before;
+
+  lowered::counted lower(extents<4> const& scores) const { return {before.data(), scores[3]}; }
+  auto visible(extents<4> const&) const { return position<-1>{} <= position<-2>{} + before; }
+};
+template <backend B>
+counted_causal(tensor<std::int64_t, 0, B>) -> counted_causal<B>;
+
 /// The last n keys up to and including the query's own: i + Nk - Nq - n < j <= i + Nk - Nq.
 struct sliding_window {
   index_t n;
   lowered::window lower(extents<4> const& scores) const {
     if (n < 1) throw error("sliding_window: a window of ", n, " keys; at least 1 is needed");
-    return {scores[3] - scores[2], n};
+    return {scores[3] - scores[2], std::min(n, scores[3] + scores[2])};  // no key lies further back
   }
   auto visible(extents<4> const& scores) const {
-    index_t const offset = lower(scores).offset;
-    return position<-1>{} <= position<-2>{} + offset && position<-1>{} > position<-2>{} + (offset - n);
+    auto const [offset, width] = lower(scores);
+    return position<-1>{} <= position<-2>{} + offset && position<-1>{} > position<-2>{} + (offset - width);
   }
 };
 

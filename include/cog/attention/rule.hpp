@@ -13,26 +13,26 @@ namespace cog {
 struct softmax_rule {
   static constexpr char const* name = "softmax_attention";
   /// u(s).
-  template <class S> static COG_HD S exponent(S s) { return s; }
+  template <class S> static COG_HD COG_INLINE S exponent(S s) { return s; }
   /// sign(s) p, linear in p: the weight of a score s whose share of the denominator is p = e^(u - logsumexp).
-  template <class S> static COG_HD S weight(S, S p) { return p; }
+  template <class S> static COG_HD COG_INLINE S weight(S, S p) { return p; }
   /// d loss / d s, from p, g = <d loss / d o, v> and mean = <d loss / d o, o>: p (u'(s) (sign g - mean) + sign'(s) g).
-  template <class S> static COG_HD S gradient(S, S p, S g, S mean) { return p * (g - mean); }
+  template <class S> static COG_HD COG_INLINE S gradient(S, S p, S g, S mean) { return p * (g - mean); }
 };
 
 /// Cog attention: |s| is exponentiated, the weight carries the sign of s.
 /// A score of exactly 0 has weight 0 and gradient 0, and still counts in the denominator: sign(0) = 0.
 struct cog_rule {
   static constexpr char const* name = "cog_attention";
-  template <class S> static COG_HD S exponent(S s) {
+  template <class S> static COG_HD COG_INLINE S exponent(S s) {
     using math::abs;
     return abs(s);
   }
-  template <class S> static COG_HD S weight(S s, S p) {
+  template <class S> static COG_HD COG_INLINE S weight(S s, S p) {
     using math::copysign, math::where;
     return where(s == S(0), S(0), copysign(p, s));
   }
-  template <class S> static COG_HD S gradient(S s, S p, S g, S mean) {
+  template <class S> static COG_HD COG_INLINE S gradient(S s, S p, S g, S mean) {
     using math::abs;
     S const w = weight(s, p);
     return abs(w) * g - w * mean;  // sign p (sign g - mean), 0 where the sign is 0

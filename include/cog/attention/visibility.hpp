@@ -45,6 +45,18 @@ struct window {
   COG_HD bool visible(index_t, index_t, index_t, index_t) const { return true; }
 };
 
+/// Up to the query's own position, which is counted from a number in the backend's memory.
+struct counted {
+  static constexpr bool by_key = false;
+  std::int64_t const* before = nullptr;  // how many keys stand before the first query
+  index_t keys = 0;
+  COG_HD key_range range(index_t, index_t, index_t i) const {
+    index_t const end = *before + i + 1;
+    return {0, end < keys ? end : keys};
+  }
+  COG_HD bool visible(index_t, index_t, index_t, index_t) const { return true; }
+};
+
 /// From the first key of the query's document up to the query's own position.
 struct document {
   static constexpr bool by_key = false;
@@ -62,7 +74,7 @@ template <class T>
 struct boolean {
   static constexpr bool by_key = true;
   view<T const, 4> entries;  // [B, H, Nq, Nk], stride 0 along broadcast axes
-  COG_HD key_range range(index_t, index_t, index_t) const { return {0, entries.extents[3]}; }
+  COG_HD key_range range(index_t, index_t, index_t) const { return {0, entries.extent(3)}; }
   COG_HD bool visible(index_t b, index_t h, index_t i, index_t j) const { return entries(b, h, i, j) != T(0); }
 };
 

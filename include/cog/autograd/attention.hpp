@@ -14,6 +14,7 @@ concept recorded_attention = expression<Q> && expression<K> && expression<V> &&
 template <attention_rule Rule, expression Q, expression K, expression V, attention_mask M = no_mask_type>
   requires recorded_attention<Q, K, V>
 auto attention(Q const& query, K const& key, V const& value, M const& mask = {}, attention_options const& options = {}) {
+  static_assert(detail::attention_operands<Q, K, V>());
   auto const& raw_q = evaluate(query);
   auto const& raw_k = evaluate(key);
   auto const& raw_v = evaluate(value);

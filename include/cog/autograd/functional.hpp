@@ -5,6 +5,7 @@
 #include <string>
 
 #include <cog/autograd/functions.hpp>
+#include <cog/core/visitable.hpp>
 
 namespace cog {
 
@@ -26,8 +27,10 @@ class gradients {
   tensor<T, R, B> operator()(tensor<T, R, B> const& parameter) const {
     auto const* w = tape_->find_watched(parameter);
     if (!w) throw error("gradients: a tensor of shape ", parameter.extents(), " is not a parameter of the model");
-    if (auto* g = tape_->template find<T, R, B>(w->gradient)) return *g;
-    return zeros_like(parameter);
+    return detail::with_parameter<T, B>(*w, parameter, [&](auto const& whole) {
+      auto const* g = tape_->template find<T, std::remove_cvref_t<decltype(whole)>::rank, B>(w->gradient);
+      return g ? detail::same_view(parameter, whole, *g) : zeros_like(parameter);
+    });
   }
 
  private:
@@ -43,17 +46,29 @@ struct value_and_gradients {
 
 namespace detail {
 
-/// Seeds the loss with 1 and runs the tape. Throws unless the loss is one number.
+/// Ends a recording, whatever happens.
+class tape_scope {
+ public:
+  explicit tape_scope(tape& t) : tape_(t) {}
+  ~tape_scope() { tape_.finish(); }
+  tape_scope(tape_scope const&) = delete;
+
+ private:
+  tape& tape_;
+};
+
+/// Seeds the loss with 1 and runs the tape. Throws unless the loss is one number that was recorded on it.
 template <class E>
-auto run_backward(E const& loss) {
-  static_assert(recorded_expression<E>, "cog: the function's result depends on no recorded value");
+auto run_backward(tape& t, E const& loss) {
+  static_assert(recorded_expression<E>, "cog: the function's result depends on none of its arguments; of a model, call the m that the "
+                                        "function is given: m(x)");
   auto const v = variable(evaluate(loss));
   using V = std::remove_cvref_t<decltype(v)>;
   if (v.size() != 1) throw error("value_and_grad: the result has shape ", v.extents(), ", not one number");
-  if (v.needs_gradient())
-    v.recorder()->set(v.slot(), full<typename V::value_type>(v.context(), v.extents(), typename V::value_type(1)));
+  if (v.recorder().get() != &t) throw error("value_and_grad: the result was recorded by another call of value_and_grad");
+  if (v.needs_gradient()) t.set(v.slot(), full<typename V::value_type>(v.context(), v.extents(), typename V::value_type(1)));
   pause_recording const paused;
-  v.recorder()->run_back();
+  t.run_back();
   return v.value();
 }
 
@@ -91,27 +106,31 @@ class recorded_model {
 ///   auto [loss, gradients] = value_and_grad(model, [&](auto& m) { return cross_entropy(m(tokens), targets); });
 /// Needs nn/module.hpp (for_each_parameter). Throws if the result is not one number.
 template <class Model, class F>
-  requires(!expression<F> && requires(Model& m) { m.visit([](auto const&, auto&) {}); })
+  requires(!expression<F> && visitable<Model>)
 auto value_and_grad(Model& model, F const& f) {
   auto t = std::make_shared<tape>();
+  detail::tape_scope const whole(*t);
   for_each_parameter(model, [&](auto const&, auto& parameter) {
     if constexpr (floating<typename std::remove_cvref_t<decltype(parameter)>::value_type>) t->watch(parameter);
   });
   recorded_model<Model> m(model, t);
   auto value = [&] {
     recording_scope const scope;
-    return detail::run_backward(f(m));
+    return detail::run_backward(*t, f(m));
   }();
-  return value_and_gradients<decltype(value), gradients>{std::move(value), gradients(std::move(t))};
+  return value_and_gradients<decltype(value), gradients>{std::move(value), gradients(t)};
 }
 
 /// The value of f(x...) and the gradient with respect to each x, as a tuple in order. f takes variables.
 template <class F, class... T, int... R, class... B>
   requires(sizeof...(T) > 0)
 auto value_and_grad(F const& f, tensor<T, R, B> const&... x) {
+  static_assert(std::invocable<F const&, variable<T, R, B> const&...>,
+                "cog: value_and_grad calls the function with variables; let it take auto const&");
   auto t = std::make_shared<tape>();
+  detail::tape_scope const whole(*t);
   auto const inputs = std::tuple(variable<T, R, B>(x, t, t->new_slot())...);
-  auto value = std::apply([&](auto const&... v) { return detail::run_backward(f(v...)); }, inputs);
+  auto value = std::apply([&](auto const&... v) { return detail::run_backward(*t, f(v...)); }, inputs);
   auto result = std::apply(
       [&](auto const&... v) {
         return std::tuple([&] {

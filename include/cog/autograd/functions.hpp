@@ -35,6 +35,7 @@ auto record_part(variable<T, R, B> const& x, Part part) {
 
 template <class T, int R, class B, std::size_t N>
 auto reshape(variable<T, R, B> const& x, std::array<index_t, N> const& shape) {
+  pause_recording const paused;  // strides may force a copy
   return detail::record_view(x, reshape(x.value(), shape), [from = x.extents()](auto const& g) { return reshape(g, from); });
 }
 template <class T, int R, class B>
@@ -164,10 +165,12 @@ COG_RECORDED_REDUCTION(variance)
 /// Positions have no gradient: plain tensors.
 template <recorded_expression E, class... Axes>
 auto argmax(E const& x, Axes... axes) {
+  pause_recording const paused;
   return argmax(evaluate(x).value(), axes...);
 }
 template <recorded_expression E, class... Axes>
 auto argmin(E const& x, Axes... axes) {
+  pause_recording const paused;
   return argmin(evaluate(x).value(), axes...);
 }
 
@@ -176,6 +179,7 @@ auto argmin(E const& x, Axes... axes) {
 template <recorded_expression E>
 auto softmax(E const& e) {
   auto const x = variable(evaluate(e));
+  pause_recording const paused;
   auto const y = softmax(x.value());
   using Y = std::remove_const_t<decltype(y)>;
   return detail::record(y, x.recorder(), [x, y](Y const& g) {
@@ -185,6 +189,7 @@ auto softmax(E const& e) {
 template <recorded_expression E>
 auto log_softmax(E const& e) {
   auto const x = variable(evaluate(e));
+  pause_recording const paused;
   auto const y = log_softmax(x.value());
   using Y = std::remove_const_t<decltype(y)>;
   return detail::record(y, x.recorder(), [x, y](Y const& g) {
@@ -220,6 +225,7 @@ auto layer_norm(E const& e, W const& w, V const& b, double eps = 1e-5) {
 template <recorded_expression E>
 auto layer_norm(E const& e, double eps = 1e-5) {
   auto const x = variable(evaluate(e));
+  pause_recording const paused;
   auto const y = layer_norm(x.value(), eps);
   using Y = std::remove_const_t<decltype(y)>;
   return detail::record(y, x.recorder(), [x, eps](Y const& g) {
@@ -247,6 +253,7 @@ auto rms_norm(E const& e, W const& w, double eps = 1e-6) {
 template <recorded_expression E>
 auto rms_norm(E const& e, double eps = 1e-6) {
   auto const x = variable(evaluate(e));
+  pause_recording const paused;
   auto const y = rms_norm(x.value(), eps);
   using Y = std::remove_const_t<decltype(y)>;
   return detail::record(y, x.recorder(), [x, eps](Y const& g) {
@@ -280,6 +287,7 @@ template <recorded_expression E, class Ids>
 auto take_along(E const& e, Ids const& raw_ids) {
   auto const x = variable(evaluate(e));
   auto const ids = value_of(raw_ids);
+  pause_recording const paused;
   auto y = take_along(x.value(), ids);
   using Y = decltype(y);
   return detail::record(y, x.recorder(),
@@ -309,12 +317,87 @@ auto concatenate(int axis, First const& first, More const&... more) {
       parts);
 }
 
-/// The gradient runs backwards: g's sums from each position to the end.
+namespace detail {
+/// The elements of one axis in the opposite order, as a view.
+template <class T, int R, class B>
+tensor<T, R, B> reversed(tensor<T, R, B> const& x, int axis) {
+  auto const a = static_cast<std::size_t>(normal_axis("reversed", axis, R));
+  auto strides = x.strides();
+  T* const last = const_cast<T*>(x.data()) + std::max<index_t>(0, x.extents()[a] - 1) * strides[a];
+  strides[a] = -strides[a];
+  return {x.storage_handle(), last, x.extents(), strides};
+}
+}  // namespace detail
+/// The gradient runs backwards: g's sums from the end to each position.
 template <class T, int R, class B>
 auto cumulative_sum(variable<T, R, B> const& x, int axis) {
+  pause_recording const paused;
   return detail::record(cumulative_sum(x.value(), axis), x.recorder(), [x, axis](tensor<T, R, B> const& g) {
-    detail::accumulate(x, sum(g, axis, keep) - cumulative_sum(g, axis) + g);
+    detail::accumulate(x, detail::reversed(cumulative_sum(detail::reversed(g, axis), axis), axis));
   }, x);
 }
+
+/// What top_k of a variable returns: [..., k] both.
+template <class T, int R, class B>
+struct recorded_top_k {
+  variable<T, R, B> values;
+  tensor<std::int64_t, R, B> indices;
+};
+template <class T, int R, class B>
+recorded_top_k<T, R, B> top_k(variable<T, R, B> const& x, index_t k) {
+  pause_recording const paused;
+  auto const found = top_k(x.value(), k);
+  auto const back = [x, ids = found.indices](tensor<T, R, B> const& g) {
+    auto& whole = x.recorder()->buffer(x.slot(), x.value());
+    for (index_t i = 0; i < ids.extent(-1); ++i) add_along(whole, select(ids, -1, i), select(g, -1, i));
+  };
+  return {detail::record(found.values, x.recorder(), back, x), found.indices};
+}
+
+// ---- what takes no lazy expression says so
+
+namespace detail {
+
+template <class X>
+concept unevaluated = expression<X> && !is_tensor<X> && !is_variable<X>;
+
+template <class X>
+X refuse(X const& x) {
+  static_assert(!unevaluated<X>, "cog: views, take, concatenate, cumulative_sum and top_k take no lazy expression; write eval(x)");
+  return x;
+}
+
+}  // namespace detail
+
+template <detail::unevaluated X, std::size_t N>
+auto reshape(X const& x, std::array<index_t, N> const&) { return detail::refuse(x); }
+template <detail::unevaluated X, std::size_t N>
+auto expand(X const& x, std::array<index_t, N> const&) { return detail::refuse(x); }
+template <detail::unevaluated X>
+auto permuted(X const& x, std::array<int, static_cast<std::size_t>(X::rank)> const&) { return detail::refuse(x); }
+template <detail::unevaluated X>
+auto flatten(X const& x) { return detail::refuse(x); }
+template <detail::unevaluated X>
+auto transposed(X const& x) { return detail::refuse(x); }
+template <detail::unevaluated X>
+auto unsqueeze(X const& x, int) { return detail::refuse(x); }
+template <detail::unevaluated X>
+auto squeeze(X const& x, int) { return detail::refuse(x); }
+template <detail::unevaluated X>
+auto slice(X const& x, int, index_t, index_t, index_t = 1) { return detail::refuse(x); }
+template <detail::unevaluated X>
+auto select(X const& x, int, index_t) { return detail::refuse(x); }
+template <detail::unevaluated First, plain_expression... More>
+  requires plain_expression<First>
+auto concatenate(int, First const& x, More const&...) { return detail::refuse(x); }
+template <expression Table, detail::unevaluated Ids>
+auto take(Table const&, Ids const& x) { return detail::refuse(x); }
+template <detail::unevaluated Table, expression Ids>
+  requires(!detail::unevaluated<Ids>)
+auto take(Table const& x, Ids const&) { return detail::refuse(x); }
+template <detail::unevaluated X>
+auto cumulative_sum(X const& x, int) { return detail::refuse(x); }
+template <detail::unevaluated X>
+auto top_k(X const& x, index_t) { return detail::refuse(x); }
 
 }  // namespace cog

@@ -27,15 +27,16 @@ namespace detail {
 template <class T, int R, class B, class F>
 void check_elements(tensor<T, R, B>& x, tensor<T, R, B> const& gradient, std::string const& name, F const& value,
                     gradcheck_options const& options, gradcheck_result& result) {
+  static_assert(B::host_accessible, "cog: gradcheck writes single elements; the host cannot reach this memory");
   auto const g = gradient.contiguous();
-  T* const at = x.data();
   for (index_t i = 0; i < x.size(); ++i) {
-    T const saved = at[i];
-    at[i] = saved + static_cast<T>(options.step);
+    T& element = x.data()[offset_of(i, x.extents(), x.strides())];
+    T const saved = element;
+    element = saved + static_cast<T>(options.step);
     double const up = value();
-    at[i] = saved - static_cast<T>(options.step);
+    element = saved - static_cast<T>(options.step);
     double const down = value();
-    at[i] = saved;
+    element = saved;
     double const numeric = (up - down) / (2 * options.step);
     double const difference = std::abs(static_cast<double>(g.data()[i]) - numeric) / (1 + std::abs(numeric));
     if (difference <= result.worst) continue;
@@ -74,7 +75,7 @@ gradcheck_result gradcheck(F const& f, tensor<T, R, B> const&... x) {
 }
 /// The gradient of f(m) in every floating parameter of the model (see value_and_grad).
 template <class Model, class F>
-  requires(!expression<F> && requires(Model& m) { m.visit([](auto const&, auto&) {}); })
+  requires(!expression<F> && visitable<Model>)
 gradcheck_result gradcheck(Model& model, F const& f, gradcheck_options const& options = {}) {
   gradcheck_result result;
   auto const analytic = value_and_grad(model, f).gradients;

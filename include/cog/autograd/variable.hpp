@@ -100,25 +100,34 @@ void accumulate(variable<T, R, B> const& x, E const& e) {
   if (x.needs_gradient()) x.recorder()->add(x.slot(), tensor<T, R, B>(evaluate(e)));
 }
 
-/// Calls f with the tensor of any rank that `parameter` holds.
-template <class T, class B, int Rank = 0, class F>
-auto with_rank_of(std::any const& parameter, F const& f) {
-  if (auto const* p = std::any_cast<tensor<T, Rank, B>>(&parameter)) return f(*p);
-  if constexpr (Rank < 6) return with_rank_of<T, B, Rank + 1>(parameter, f);
-  else throw error("a watched parameter of rank above 6, or of another dtype than its view");
+/// Calls f with the watched parameter that x is a view of, whatever its rank.
+template <class T, class B, int Rank = 0, class X, class F>
+auto with_parameter(tape::watched const& w, X const& x, F const& f) {
+  if (auto const* p = std::any_cast<tensor<T, Rank, B>>(&w.parameter)) return f(*p);
+  if constexpr (Rank < 6) return with_parameter<T, B, Rank + 1>(w, x, f);
+  else throw error("a tensor of shape ", x.extents(), " views a parameter of rank above 6, or of another dtype");
 }
 
-/// The gradient of a view of a parameter goes to the same elements of the parameter's gradient. The parameter is row-major, and so
-/// is its gradient, so the view's strides and offset hold for both.
+/// What x is to the parameter, seen of a tensor of the parameter's shape (its gradient). All of them are row-major, so the strides and
+/// the offset of x hold for both; x may also be the parameter itself, of any strides.
+template <class T, int R, int RP, class B>
+tensor<T, R, B> same_view(tensor<T, R, B> const& x, tensor<T, RP, B> const& parameter, tensor<T, RP, B> const& of) {
+  if constexpr (R == RP)
+    if (x.data() == parameter.data() && x.extents() == parameter.extents() && x.strides() == parameter.strides()) return of;
+  if (!parameter.is_contiguous())
+    throw error("a view of shape ", x.extents(), " of a parameter that is not row-major itself, ", parameter.extents());
+  tensor<T, RP, B> const whole = of.contiguous();
+  return {whole.storage_handle(), const_cast<T*>(whole.data()) + (x.data() - parameter.data()), x.extents(), x.strides()};
+}
+
+/// The gradient of a view of a parameter goes to the same elements of the parameter's gradient.
 template <class T, int R, class B>
 variable<T, R, B> lift_view(tensor<T, R, B> const& x, std::shared_ptr<tape> const& t, tape::watched const& w) {
-  return with_rank_of<T, B>(w.parameter, [&](auto const& parameter) -> variable<T, R, B> {
-    if (!parameter.is_contiguous())
-      throw error("a view of shape ", x.extents(), " of a parameter that is not row-major itself, ", parameter.extents());
+  return with_parameter<T, B>(w, x, [&](auto const& parameter) -> variable<T, R, B> {
+    (void)same_view(x, parameter, parameter);  // throws where there is none
     auto const slot = t->new_slot();
     t->push(slot, std::type_identity<tensor<T, R, B>>{}, [t = t.get(), x, parameter, to = w.gradient](tensor<T, R, B> const& g) {
-      auto& whole = t->buffer(to, parameter);
-      tensor<T, R, B> part(whole.storage_handle(), whole.data() + (x.data() - parameter.data()), x.extents(), x.strides());
+      auto const part = same_view(x, parameter, t->buffer(to, parameter));
       part.assign(part + g);
     });
     return {x, t, slot};
@@ -133,6 +142,15 @@ variable<T, R, B> lift(tensor<T, R, B> const& x, std::shared_ptr<tape> const& t)
       auto const* whole = std::any_cast<tensor<T, R, B>>(&w->parameter);
       if (whole && whole->data() == x.data() && whole->extents() == x.extents() && whole->strides() == x.strides())
         return {x, t, w->gradient};
+      if constexpr (R == 2) {
+        // transposed(weight) of a linear layer: its gradient, transposed back, is the weight's.
+        if (whole && whole->data() == x.data() && transposed(x).extents() == whole->extents() && transposed(x).strides() == whole->strides()) {
+          auto const slot = t->new_slot();
+          t->push(slot, std::type_identity<tensor<T, R, B>>{},
+                  [t = t.get(), to = w->gradient](tensor<T, R, B> const& g) { t->add(to, transposed(g)); });
+          return {x, t, slot};
+        }
+      }
       return lift_view(x, t, *w);
     }
   }
@@ -271,7 +289,7 @@ void accumulate_product(variable<T, R, B> const& x, E const& product) {
 
 }  // namespace detail
 
-/// dA = G B^T, dB = A^T G.
+/// dA = G B^T, dB = A^T G, which is made as (G^T A)^T where B lies transposed, as its gradient then should.
 template <class A, class B>
   requires(contract<A, B>::is_recorded)
 auto evaluate(contract<A, B> const& e) {
@@ -286,12 +304,17 @@ auto evaluate(contract<A, B> const& e) {
       [a, b](G const& g) {
         if (a.needs_gradient()) detail::accumulate_product(a, matmul(g, transposed(b.value())));
         if (!b.needs_gradient()) return;
+        auto const give = [&](auto const& left, auto const& right) {
+          bool const lies_transposed = b.value().strides()[B::rank - 2] == 1 && b.value().strides()[B::rank - 1] != 1;
+          if (lies_transposed) detail::accumulate_product(b, transposed(eval(matmul(transposed(right), left))));
+          else detail::accumulate_product(b, matmul(transposed(left), right));
+        };
         if constexpr (A::rank > 2 && B::rank == 2) {
           // All rows at once: one product instead of one for each batch and a sum.
           auto const rows = [](auto const& x) { return reshape(x, std::array<index_t, 2>{size_of(x.extents()) / std::max<index_t>(1, x.extent(-1)), x.extent(-1)}); };
-          detail::accumulate(b, matmul(transposed(rows(a.value())), rows(g)));
+          give(rows(a.value()), rows(g));
         } else {
-          detail::accumulate_product(b, matmul(transposed(a.value()), g));
+          give(a.value(), g);
         }
       },
       a, b);

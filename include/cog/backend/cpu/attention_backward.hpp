@@ -23,9 +23,36 @@ struct query_rows {
   index_t batch, head, first, count;
   rows_of<C> q{};                // times the scale
   rows_of<C> gradient{};         // of out
-  C const* reference = nullptr;  // logsumexp / ln 2
+  C const* logsumexp = nullptr;
   C const* mean = nullptr;       // <gradient, out>
   C* dq = nullptr;               // [count, padded D]
+};
+
+/// (scores, gradients of the weights) -> (weights, gradients of the scores), [count, 64] each, in the lanes [from, to).
+template <class Rule, bool Masked>
+struct differentiate_scores {
+  template <class S, class C>
+  static COG_INLINE void run(query_rows<C> const& x, index_t from, index_t to, C* scores, C* gradients,
+                             C const* visible) {
+    for (index_t i = 0; i < x.count; ++i) {
+      S const logsumexp = x.logsumexp[i], mean = x.mean[i];
+      for (index_t c = from; c < to; c += S::size) {
+        C* const weight = scores + i * tile_width + c;
+        C* const gradient = gradients + i * tile_width + c;
+        S const s = S::load_aligned(weight);
+        S const p = exp_decay(fast_min(Rule::exponent(s) - logsumexp, S(C(0))));  // a rounded logsumexp may be too small
+        S w = Rule::weight(s, p);
+        S ds = Rule::gradient(s, p, S::load_aligned(gradient), mean);
+        if constexpr (Masked) {
+          auto const sees = S::load_aligned(visible + i * tile_width + c) > S(C(0));
+          w = where(sees, w, S(C(0)));
+          ds = where(sees, ds, S(C(0)));
+        }
+        w.store_aligned(weight);
+        ds.store_aligned(gradient);
+      }
+    }
+  }
 };
 
 /// Up to 64 keys, their values, and the sums of their gradients.
@@ -36,7 +63,7 @@ class backward_tile {
  public:
   backward_tile(cpu_context const& ctx, index_t width, index_t value_width)
       : width_(width),
-        padded_width_(round_up(width, S::size)),
+        padded_width_(round_up(width, lane_multiple<C>)),
         value_width_(value_width),
         memory_(ctx, tile_width * (2 * width + padded_width_ + 2 * value_width + 3 * query_block)) {
     key_ = memory_.get();                              // [D, 64]
@@ -51,7 +78,7 @@ class backward_tile {
 
   /// Starts keys [first, first + n), n <= 64.
   void start(index_t first, index_t n, rows_of<C> k, rows_of<C> v) {
-    first_ = first, count_ = n, columns_ = round_up(n, S::size);
+    first_ = first, count_ = n, columns_ = round_up(n, lane_multiple<C>);
     if (n < columns_) {
       std::fill_n(key_, width_ * tile_width, C(0));
       std::fill_n(value_, value_width_ * tile_width, C(0));
@@ -100,8 +127,6 @@ class backward_tile {
   C* dv() const { return dv_; }
 
  private:
-  static constexpr C log2_e = C(1.44269504088896340736);
-
   /// visible(i, j) = 1 where query i sees key j; [from, to) holds the keys that any sees. False if none is seen.
   template <lowered_mask Mask>
   bool mark(Mask const& mask, query_rows<C> const& x) {
@@ -114,8 +139,8 @@ class backward_tile {
       if (here.begin < here.end) from_ = std::min(from_, here.begin), to_ = std::max(to_, here.end);
     }
     if (to_ == 0) return false;
-    from_ = from_ / S::size * S::size;
-    to_ = round_up(to_, S::size);
+    from_ = from_ / lane_multiple<C> * lane_multiple<C>;
+    to_ = round_up(to_, lane_multiple<C>);
     bool some = !Mask::by_key;
     for (index_t i = 0; i < x.count; ++i) {
       key_range const here = seen[static_cast<std::size_t>(i)];
@@ -133,24 +158,8 @@ class backward_tile {
   /// (scores, gradients of the weights) -> (weights, gradients of the scores)
   template <bool Masked>
   void differentiate(query_rows<C> const& x) {
-    for (index_t i = 0; i < x.count; ++i) {
-      S const reference = x.reference[i], mean = x.mean[i];
-      for (index_t c = from_; c < to_; c += S::size) {
-        C* const weight = weights_ + i * tile_width + c;
-        C* const gradient = gradients_ + i * tile_width + c;
-        S const s = S::load_aligned(weight);
-        S const p = exp2_decay(fma(Rule::exponent(s), S(log2_e), -reference));
-        S w = Rule::weight(s, p);
-        S ds = Rule::gradient(s, p, S::load_aligned(gradient), mean);
-        if constexpr (Masked) {
-          auto const sees = S::load_aligned(visible_ + i * tile_width + c) > S(C(0));
-          w = where(sees, w, S(C(0)));
-          ds = where(sees, ds, S(C(0)));
-        }
-        w.store_aligned(weight);
-        ds.store_aligned(gradient);
-      }
-    }
+    dispatch<differentiate_scores<Rule, Masked>, C>(x, from_, to_, weights_, gradients_,
+                                                    static_cast<C const*>(visible_));
   }
 
   /// out(c, j) += sum_i rows(i, c) tile(i, j)
@@ -175,20 +184,21 @@ void attention_backward(cpu_context const& ctx, attention_backward_arguments<T, 
   index_t const batch = a.q.extents[0], heads = a.q.extents[1], queries = a.q.extents[2], width = a.q.extents[3];
   index_t const key_heads = a.k.extents[1], keys = a.k.extents[2], value_width = a.v.extents[3];
   index_t const group = key_heads > 0 ? heads / key_heads : 0;
-  index_t const padded_width = round_up(width, simd<C>::size);
+  index_t const padded_width = round_up(width, lane_multiple<C>);
   index_t const query_blocks = blocks_of(queries, query_block), key_blocks = blocks_of(keys, tile_width);
   index_t const rows = batch * heads * queries;
+  bool const little = is_little(rows * keys * (width + value_width));
 
-  // Per query: the scaled q, <gradient, out>, logsumexp / ln 2, and a cleared row of dq. Per query block: what it sees,
+  // Per query: the scaled q, <gradient, out>, logsumexp, and a cleared row of dq. Per query block: what it sees,
   // and the key block whose turn it is to add to its dq.
-  scratch<C> const q(ctx, rows * width), mean(ctx, rows), reference(ctx, rows), dq(ctx, rows * padded_width);
+  scratch<C> const q(ctx, rows * width), mean(ctx, rows), logsumexp(ctx, rows), dq(ctx, rows * padded_width);
   row_source<C, T> const k(ctx, a.k, false), v(ctx, a.v, false), gradient(ctx, a.out_gradient, true);
   struct block {
     key_range some, all;
     std::atomic<index_t> turn;
   };
   auto const blocks = std::make_unique<block[]>(static_cast<std::size_t>(batch * heads * query_blocks));
-  ctx.run(batch * heads * query_blocks, [&](index_t task) {
+  run_tasks(ctx, batch * heads * query_blocks, little, [&](index_t task) {
     index_t const bh = task / query_blocks, b = bh / heads, h = bh % heads;
     index_t const first = task % query_blocks * query_block, n = std::min(query_block, queries - first);
     block& here = blocks[static_cast<std::size_t>(task)];
@@ -205,7 +215,7 @@ void attention_backward(cpu_context const& ctx, attention_backward_arguments<T, 
       scale_row(scaled, width, a.scale);
       mean.get()[row] = dot<C>(&a.out_gradient(b, h, i, 0), a.out_gradient.strides[3], &a.out(b, h, i, 0),
                                a.out.strides[3], value_width);
-      reference.get()[row] = a.logsumexp(b, h, i) * C(1.44269504088896340736);
+      logsumexp.get()[row] = a.logsumexp(b, h, i);
     }
     std::fill_n(dq.get() + (bh * queries + first) * padded_width, n * padded_width, C(0));
     here.turn.store(here.some.begin / tile_width, std::memory_order_relaxed);
@@ -213,7 +223,7 @@ void attention_backward(cpu_context const& ctx, attention_backward_arguments<T, 
 
   // Tasks are numbered as they start, after all that may throw: whose turn one waits for is running or done.
   std::atomic<index_t> started{0};
-  ctx.run(batch * key_heads * key_blocks, [&](index_t) {
+  run_tasks(ctx, batch * key_heads * key_blocks, little, [&](index_t) {
     backward_tile<Rule, C> tile(ctx, width, value_width);
     scratch<C> const buffer(ctx, tile_width * (width + value_width));
     index_t const task = started.fetch_add(1, std::memory_order_relaxed);
@@ -237,7 +247,7 @@ void attention_backward(cpu_context const& ctx, attention_backward_arguments<T, 
           query_rows<C> x{.batch = b, .head = h, .first = query, .count = count};
           x.q = {q.get() + row * width, width};
           x.gradient = {gradients.data, gradients.stride};
-          x.reference = reference.get() + row;
+          x.logsumexp = logsumexp.get() + row;
           x.mean = mean.get() + row;
           x.dq = dq.get() + row * padded_width;
           tile.absorb(a.mask, x, masked, [&](auto&& add) {
@@ -260,7 +270,7 @@ void attention_backward(cpu_context const& ctx, attention_backward_arguments<T, 
     write(tile.dv(), value_width, a.dv);
   });
 
-  ctx.run(batch * heads * query_blocks, [&](index_t task) {
+  run_tasks(ctx, batch * heads * query_blocks, little, [&](index_t task) {
     index_t const bh = task / query_blocks, first = task % query_blocks * query_block;
     for (index_t i = first; i < std::min(first + query_block, queries); ++i) {
       C* const row = dq.get() + (bh * queries + i) * padded_width;

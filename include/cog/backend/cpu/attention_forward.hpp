@@ -1,7 +1,7 @@
 // Attention forward on the CPU: a task takes 64 queries through all the keys they see, block by block, with a running
 // softmax. Memory is O(N) in all; one exponential a score; both products run at the rate of the multiply-add units. The
-// queries of a tile share a key head: (position, head of the group) pairs, so grouped heads fill the lanes. The result
-// does not depend on the number of threads.
+// queries of a tile share a key head: (position, head of the group) pairs, so grouped heads fill the lanes. bf16 goes
+// through pair_product where the machine has one. The result does not depend on the number of threads.
 #pragma once
 
 #include <array>
@@ -10,17 +10,101 @@
 #include <cog/attention/arguments.hpp>
 #include <cog/backend/cpu/attention_decode.hpp>
 #include <cog/backend/cpu/attention_tile.hpp>
+#include <cog/backend/cpu/pairs.hpp>
 
 namespace cog::cpu_detail {
 
+/// By how much an exponent may outgrow the reference before that moves.
+template <class C>
+inline constexpr C reference_slack = C(5.5);
+
+/// Products [n, 64] of queries and keys in the lanes [from, to), and what is kept of each lane. A score is factor times
+/// one.
+template <class C>
+struct weights_of {
+  index_t from, to, n;
+  C factor;
+  C *scores, *visible, *reference, *total, *largest;
+};
+
+/// largest(i) = the largest exponent of lane i; says whether one outgrows its reference. Pairs: the factor is not in
+/// the queries, which a bf16 could not hold, but still to be applied.
+template <class Rule, bool Masked, bool Pairs>
+struct find_largest {
+  template <class S, class C>
+  static COG_INLINE void run(weights_of<C> const& x, bool* outgrown) {
+    bool some = false;
+    S const factor = x.factor;
+    for (index_t c = x.from; c < x.to; c += S::size) {
+      S top = std::numeric_limits<C>::lowest();
+      for (index_t j = 0; j < x.n; ++j) {
+        S s = S::load_aligned(x.scores + j * tile_width + c);
+        if constexpr (Pairs) s = s * factor;
+        S u = Rule::exponent(s);
+        if constexpr (Masked) u = where(S::load_aligned(x.visible + j * tile_width + c) > S(C(0)), u, top);
+        top = fast_max(top, u);
+      }
+      top.store_aligned(x.largest + c);
+      some = some || any(top > S::load_aligned(x.reference + c) + S(reference_slack<C>));
+    }
+    *outgrown = some;
+  }
+};
+
+/// scores -> weights relative to e^reference; adds to the totals. The difference of exponents is rounded, not they
+/// themselves: scores may be of any size. Pairs: n is even, and weights 2p and 2p + 1 go to row p as bf16.
+template <class Rule, bool Masked, bool Pairs>
+struct weigh_scores {
+  template <class S, class C>
+  static COG_INLINE S weight(weights_of<C> const& x, index_t at, S const& factor, S const& reference, S& total) {
+    S s = S::load_aligned(x.scores + at);
+    if constexpr (Pairs) s = s * factor;
+    S p = exp_decay<Pairs ? 3 : 5>(Rule::exponent(s) - reference);
+    S w = Rule::weight(s, p);
+    if constexpr (Masked) {
+      auto const sees = S::load_aligned(x.visible + at) > S(C(0));
+      p = where(sees, p, S(C(0)));
+      w = where(sees, w, S(C(0)));
+    }
+    total += p;
+    return w;
+  }
+  template <class S, class C>
+  static COG_INLINE void run(weights_of<C> const& x) {
+    S const factor = x.factor;
+    for (index_t c = x.from; c < x.to; c += S::size) {
+      S const reference = S::load_aligned(x.reference + c);
+      S total = S::load_aligned(x.total + c);
+      if constexpr (Pairs) {
+        for (index_t j = 0; j < x.n; j += 2) {
+          S const even = weight(x, j * tile_width + c, factor, reference, total);
+          S const odd = weight(x, (j + 1) * tile_width + c, factor, reference, total);
+          bf16_pairs(even, odd).store_aligned(x.scores + j / 2 * tile_width + c);
+        }
+      } else {
+        for (index_t j = 0; j < x.n; ++j)
+          weight(x, j * tile_width + c, factor, reference, total).store_aligned(x.scores + j * tile_width + c);
+      }
+      total.store_aligned(x.total + c);
+    }
+  }
+};
+
 /// Up to 64 queries and their running state: out(c, i) = sum_j weight_ij v_jc and total(i) = sum_j p_ij, both in units
-/// of 2^reference(i). The reference follows the largest exponent; it moves only when one outgrows it by more than
-/// `slack`.
-template <attention_rule Rule, class C>
+/// of e^reference(i). The reference follows the largest exponent; it moves only when one outgrows it by more than
+/// `reference_slack`. Stored: what rows of keys and values hold; of bf16, queries and weights go in pairs, key blocks
+/// start at even keys, and rows of keys are of even length.
+template <attention_rule Rule, class C, class Stored = C>
 class forward_tile {
   using S = simd<C>;
+  static constexpr bool in_pairs = !std::same_as<Stored, C>;
 
  public:
+  template <class T>
+  using key_source = row_source<Stored, T, in_pairs ? 2 : 1>;
+  template <class T>
+  using value_source = std::conditional_t<in_pairs, pair_columns, row_source<Stored, T>>;
+  using stored = Stored;
   static constexpr index_t most = tile_width;  // queries
   static constexpr index_t key_block = 128, edge_block = 32;
   std::array<query_lane, most> lanes;
@@ -28,9 +112,9 @@ class forward_tile {
   forward_tile(cpu_context const& ctx, index_t width, index_t value_width)
       : width_(width),
         value_width_(value_width),
-        memory_(ctx, tile_width * (width + 2 * key_block + value_width + 3 + std::max(width, value_width))) {
-    query_ = memory_.get();                        // [D, 64]
-    scores_ = query_ + width * tile_width;         // [128, 64]
+        memory_(ctx, tile_width * (width + 1 + 2 * key_block + value_width + 3 + std::max(width, value_width))) {
+    query_ = memory_.get();                        // [D, 64], or [D / 2, 64] pairs
+    scores_ = query_ + (width + 1) * tile_width;   // [128, 64]
     visible_ = scores_ + key_block * tile_width;   // [128, 64]
     out_ = visible_ + key_block * tile_width;      // [E, 64]
     reference_ = out_ + value_width * tile_width;  // [64]
@@ -44,13 +128,22 @@ class forward_tile {
 
   /// Starts with n queries, whose lanes and rows are set.
   void start(index_t n, C scale) {
-    columns_ = round_up(n, S::size);
+    columns_ = round_up(n, lane_multiple<C>);
     for (index_t i = n; i < columns_; ++i) {
       lanes[static_cast<std::size_t>(i)] = {};
       std::fill_n(row(i, width_), width_, C(0));
     }
-    scale_row(rows_, columns_ * width_, scale);
+    factor_ = scale;
+    if constexpr (!in_pairs) scale_row(rows_, columns_ * width_, scale);
     transpose(rows_, width_, columns_, width_, query_, tile_width);
+    if constexpr (in_pairs) {
+      std::fill_n(query_ + width_ * tile_width, tile_width, C(0));
+      for (index_t i = 0; i < blocks_of(width_, 2); ++i)
+        for (index_t c = 0; c < columns_; c += S::size)
+          bf16_pairs(S::load_aligned(query_ + 2 * i * tile_width + c),
+                     S::load_aligned(query_ + (2 * i + 1) * tile_width + c))
+              .store_aligned(query_ + i * tile_width + c);
+    }
     std::fill_n(out_, value_width_ * tile_width, C(0));
     std::fill_n(total_, tile_width, C(0));
     std::fill_n(reference_, tile_width, std::numeric_limits<C>::lowest());
@@ -62,6 +155,10 @@ class forward_tile {
       if (keys.begin < keys.end) some_ = {std::min(some_.begin, keys.begin), std::max(some_.end, keys.end)};
     }
     some_.begin = std::min(some_.begin, some_.end);
+    if constexpr (in_pairs) {
+      some_.begin = some_.begin / 2 * 2;
+      all_ = {round_up(all_.begin, 2), all_.end / 2 * 2};
+    }
   }
 
   /// Keys that some query may see.
@@ -77,27 +174,43 @@ class forward_tile {
     return std::min(uniform ? edge_block : key_block, edge - first);
   }
 
-  /// Takes in keys [first, first + n), n <= key_block.
+  /// Takes in keys [first, first + n), n <= key_block. Pairs: v is rows of keys' values, one for each of their
+  /// channels, and may be read for one key more.
   template <lowered_mask Mask>
-  void absorb(Mask const& mask, index_t batch, index_t first, index_t n, rows_of<C> k, rows_of<C> v) {
+  void absorb(Mask const& mask, index_t batch, index_t first, index_t n, rows_of<Stored> k, rows_of<Stored> v) {
     bool const masked = Mask::by_key || first < all_.begin || first + n > all_.end;
     from_ = 0, to_ = columns_;
-    if (masked && !mark(mask, batch, first, n)) return;
+    index_t const keys = in_pairs ? round_up(n, 2) : n;  // where n is odd, that is one which nobody sees
+    if (masked && !mark(mask, batch, first, keys)) return;
     index_t const columns = to_ - from_;
-    multiply(by_row(k), n, {query_ + from_, tile_width}, width_, scores_ + from_, tile_width, columns, false);
-    if (masked) weigh<true>(n);
-    else weigh<false>(n);
-    rows_of<C> const weights{scores_ + from_, tile_width};
-    if (masked && !all_finite(v, n, value_width_))
-      multiply_visible(by_column(v), value_width_, weights, visible_ + from_, n, out_ + from_, columns);
-    else multiply(by_column(v), value_width_, weights, n, out_ + from_, tile_width, columns, true);
+    rows_of<C> const query{query_ + from_, tile_width}, weights{scores_ + from_, tile_width};
+    if constexpr (in_pairs) {
+      auto* const product = chosen_pair_product().load(std::memory_order_relaxed);
+      product(k, n, query, blocks_of(width_, 2), scores_ + from_, tile_width, columns, false);
+      weigh(keys, masked);
+      if (masked && !all_finite(v, value_width_, keys)) {
+        auto const weight = [&](index_t j, index_t c) {
+          auto const pair = bits_as<std::uint32_t>(weights(j / 2, c));
+          return bits_as<float>(j % 2 == 0 ? pair << 16 : pair & 0xffff0000u);
+        };
+        multiply_visible(v, value_width_, weight, visible_ + from_, keys, out_ + from_, columns);
+      } else {
+        product(v, value_width_, weights, keys / 2, out_ + from_, tile_width, columns, true);
+      }
+    } else {
+      multiply(by_row(k), n, query, width_, scores_ + from_, tile_width, columns, false);
+      weigh(n, masked);
+      if (masked && !all_finite(v, n, value_width_))
+        multiply_visible(by_column(v), value_width_, weights, visible_ + from_, n, out_ + from_, columns);
+      else multiply(by_column(v), value_width_, weights, n, out_ + from_, tile_width, columns, true);
+    }
   }
 
   /// Leaves normalised rows of values, and logsumexp(i). A query that saw nothing has 0 and -inf.
   void finish() {
     for (index_t c = 0; c < columns_; c += S::size) {
       S const total = S::load_aligned(total_ + c);
-      S const logsumexp = fma(S::load_aligned(reference_ + c), S(ln_2), log(total));
+      S const logsumexp = S::load_aligned(reference_ + c) + log(total);
       S const factor = where(total == S(C(0)), S(C(0)), S(C(1)) / total);
       where(total == S(C(0)), S(-std::numeric_limits<C>::infinity()), logsumexp).store_aligned(total_ + c);
       for (index_t i = 0; i < value_width_; ++i)
@@ -108,9 +221,6 @@ class forward_tile {
   C logsumexp(index_t i) const { return total_[i]; }
 
  private:
-  static constexpr C log2_e = C(1.44269504088896340736), ln_2 = C(0.693147180559945309417);
-  static constexpr C slack = C(8);
-
   /// visible(j, i) = 1 where query i sees key first + j; [from, to) holds the queries that see any. False if none does.
   template <lowered_mask Mask>
   bool mark(Mask const& mask, index_t batch, index_t first, index_t n) {
@@ -125,8 +235,8 @@ class forward_tile {
       if (low < high) from_ = std::min(from_, i), to_ = i + 1;
     }
     if (to_ == 0) return false;
-    from_ = from_ / S::size * S::size;
-    to_ = round_up(to_, S::size);
+    from_ = from_ / lane_multiple<C> * lane_multiple<C>;
+    to_ = round_up(to_, lane_multiple<C>);
     for (index_t j = 0; j < n; ++j)
       for (index_t c = from_; c < to_; c += S::size) {
         S const at = static_cast<C>(j);
@@ -148,46 +258,25 @@ class forward_tile {
     return true;
   }
 
-  /// scores -> weights relative to 2^reference; adds to the totals.
+  /// scores -> weights relative to e^reference; adds to the totals.
   template <bool Masked>
   void weigh(index_t n) {
+    weights_of<C> const x{from_, to_, n, factor_, scores_, visible_, reference_, total_, largest_};
     bool outgrown = false;
-    for (index_t c = from_; c < to_; c += S::size) {
-      S top = std::numeric_limits<C>::lowest();
-      for (index_t j = 0; j < n; ++j) {
-        S u = Rule::exponent(S::load_aligned(scores_ + j * tile_width + c));
-        if constexpr (Masked) u = where(S::load_aligned(visible_ + j * tile_width + c) > S(C(0)), u, top);
-        top = fast_max(top, u);
-      }
-      top = top * S(log2_e);
-      top.store_aligned(largest_ + c);
-      outgrown = outgrown || any(top > S::load_aligned(reference_ + c) + S(slack));
-    }
+    dispatch<find_largest<Rule, Masked, in_pairs>, C>(x, &outgrown);
     if (outgrown) move_reference();
-    for (index_t c = from_; c < to_; c += S::size) {
-      S const reference = S::load_aligned(reference_ + c);
-      S total = S::load_aligned(total_ + c);
-      for (index_t j = 0; j < n; ++j) {
-        S const s = S::load_aligned(scores_ + j * tile_width + c);
-        S p = exp2_decay(fma(Rule::exponent(s), S(log2_e), -reference));
-        S w = Rule::weight(s, p);
-        if constexpr (Masked) {
-          auto const sees = S::load_aligned(visible_ + j * tile_width + c) > S(C(0));
-          p = where(sees, p, S(C(0)));
-          w = where(sees, w, S(C(0)));
-        }
-        total += p;
-        w.store_aligned(scores_ + j * tile_width + c);
-      }
-      total.store_aligned(total_ + c);
-    }
+    dispatch<weigh_scores<Rule, Masked, in_pairs>, C>(x);
+  }
+  void weigh(index_t n, bool masked) {
+    if (masked) weigh<true>(n);
+    else weigh<false>(n);
   }
 
   void move_reference() {
     for (index_t c = from_; c < to_; c += S::size) {
       S const before = S::load_aligned(reference_ + c);
       S const after = max(before, S::load_aligned(largest_ + c));
-      S const factor = exp2_decay(before - after);
+      S const factor = exp_decay(before - after);
       after.store_aligned(reference_ + c);
       (S::load_aligned(total_ + c) * factor).store_aligned(total_ + c);
       for (index_t i = 0; i < value_width_; ++i)
@@ -196,6 +285,7 @@ class forward_tile {
   }
 
   index_t width_, value_width_, columns_ = 0;
+  C factor_ = 1;
   index_t from_ = 0, to_ = 0;  // the lanes of the block at hand
   key_range some_{}, all_{};   // keys that some query sees; that every query sees
   scratch<C> memory_;
@@ -211,6 +301,7 @@ void forward_in_tiles(cpu_context const& ctx, attention_arguments<T, Mask> const
   index_t const group = heads / key_heads;
   index_t const rows = queries * group;  // of one key head
   index_t const tiles = blocks_of(rows, Tile::most);
+  bool const little = is_little(batch * heads * queries * keys * (width + value_width));
 
   // Few tiles: the keys are split too. The number depends on shapes alone, so results do not depend on the machine.
   index_t const whole = batch * key_heads * tiles;
@@ -219,14 +310,16 @@ void forward_in_tiles(cpu_context const& ctx, attention_arguments<T, Mask> const
   index_t const partial_width = value_width + 1;
   if (splits > 1) partial = scratch<C>(ctx, splits * batch * heads * queries * partial_width);
 
-  row_source<C, T> const k(ctx, a.k, tiles > 2), v(ctx, a.v, tiles > 2);
-  ctx.run(whole * splits, [&](index_t task) {
+  using stored = typename Tile::stored;
+  typename Tile::template key_source<T> const k(ctx, a.k, tiles > 2);
+  typename Tile::template value_source<T> const v(ctx, a.v, tiles > 2);
+  run_tasks(ctx, whole * splits, little, [&](index_t task) {
     index_t const split = task % splits, bh = task / splits % (batch * key_heads), b = bh / key_heads,
                   key_head = bh % key_heads;
     index_t const first = (tiles - 1 - task / splits / (batch * key_heads)) * Tile::most;  // causal: the longest first
     index_t const n = std::min(Tile::most, rows - first);
     Tile tile(ctx, width, value_width);
-    scratch<C> const buffer(ctx, k.buffer_size(Tile::key_block) + v.buffer_size(Tile::key_block));
+    scratch<stored> const buffer(ctx, k.buffer_size(Tile::key_block) + v.buffer_size(Tile::key_block));
     for (index_t i = 0; i < n; ++i) {
       index_t const query = (first + i) / group, head = key_head * group + (first + i) % group;
       tile.lanes[static_cast<std::size_t>(i)] = {head, query, a.mask.range(b, head, query)};
@@ -260,7 +353,7 @@ void forward_in_tiles(cpu_context const& ctx, attention_arguments<T, Mask> const
   });
   if (splits == 1) return;
 
-  ctx.run(batch * heads, [&](index_t bh) {
+  run_tasks(ctx, batch * heads, little, [&](index_t bh) {
     index_t const step = batch * heads * queries * partial_width;
     for (index_t i = 0; i < queries; ++i) {
       C* into = partial.get() + (bh * queries + i) * partial_width;
@@ -279,11 +372,12 @@ void forward_in_tiles(cpu_context const& ctx, attention_arguments<T, Mask> const
 /// out and logsumexp of the arguments. Shapes have been checked.
 template <attention_rule Rule, class T, lowered_mask Mask>
 void attention_forward(cpu_context const& ctx, attention_arguments<T, Mask> const& a) {
-  using C = compute_t<T>;
   if (a.q.extents[0] * a.q.extents[1] * a.q.extents[2] == 0) return;
   index_t const rows = a.q.extents[2] * (a.q.extents[1] / a.k.extents[1]);  // queries of one key head
-  if (rows <= forward_rows<Rule, C>::most) forward_in_tiles<forward_rows<Rule, C>>(ctx, a);
-  else forward_in_tiles<forward_tile<Rule, C>>(ctx, a);
+  if (rows <= forward_rows<Rule, T>::most) return forward_in_tiles<forward_rows<Rule, T>>(ctx, a);
+  if constexpr (std::same_as<T, bf16>)
+    if (chosen_pair_product()) return forward_in_tiles<forward_tile<Rule, float, bf16>>(ctx, a);
+  forward_in_tiles<forward_tile<Rule, compute_t<T>>>(ctx, a);
 }
 
 }  // namespace cog::cpu_detail

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <array>
-#include <bit>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
@@ -11,6 +10,7 @@
 
 #include <cog/backend/cpu/threads.hpp>
 #include <cog/core/error.hpp>
+#include <cog/core/size_class.hpp>
 
 namespace cog {
 
@@ -18,8 +18,7 @@ struct cpu;
 
 namespace cpu_detail {
 
-/// Keeps freed blocks by size class, so that a warm training step allocates nothing. Four classes per power of two:
-/// at most a quarter of a block is slack.
+/// Keeps freed blocks by size class, so that a warm training step allocates nothing.
 class memory_pool {
  public:
   struct usage {
@@ -33,7 +32,7 @@ class memory_pool {
   ~memory_pool() { release(); }
 
   void* allocate(std::size_t bytes) {
-    auto const [bucket, size] = size_class(bytes);
+    auto const [bucket, size] = detail::size_class(bytes);
     {
       std::lock_guard lock(mutex_);
       if (!free_[bucket].empty()) {
@@ -56,7 +55,7 @@ class memory_pool {
   }
 
   void deallocate(void* p, std::size_t bytes) noexcept {
-    auto const [bucket, size] = size_class(bytes);
+    auto const [bucket, size] = detail::size_class(bytes);
     std::lock_guard lock(mutex_);
     usage_.in_use -= size;
 #if defined(__SANITIZE_ADDRESS__)
@@ -91,22 +90,13 @@ class memory_pool {
   }
 
  private:
-  static std::pair<std::size_t, std::size_t> size_class(std::size_t bytes) {
-    if (bytes > (std::size_t{1} << 60)) throw error("out of memory: ", bytes, " bytes wanted");
-    if (bytes <= 256) return {0, 256};
-    auto const power = static_cast<std::size_t>(std::bit_width(bytes - 1)) - 1;  // 2^power < bytes <= 2^(power + 1)
-    std::size_t const step = std::size_t{1} << (power - 2);
-    std::size_t const quarters = (bytes + step - 1) / step;  // 5..8
-    return {(power - 7) * 4 + quarters - 5, quarters * step};
-  }
-
   void count(std::size_t size) {
     usage_.in_use += size;
     usage_.peak = std::max(usage_.peak, usage_.in_use);
   }
 
   mutable std::mutex mutex_;
-  std::array<std::vector<void*>, 256> free_;
+  std::array<std::vector<void*>, detail::size_class::count> free_;
   usage usage_;
 };
 
@@ -117,7 +107,7 @@ class cpu_context {
  public:
   using backend_type = cpu;
   struct options {
-    int threads = 0;  // counting the caller; 0: all cores
+    int threads = 0;  // counting the caller; 0: all cores that the process may use
   };
 
   cpu_context() : cpu_context(options{}) {}
@@ -141,5 +131,35 @@ class cpu_context {
   };
   std::shared_ptr<state> state_;
 };
+
+namespace cpu_detail {
+
+/// n uninitialised elements from the context's pool, 64-byte aligned.
+template <class C>
+class scratch {
+ public:
+  scratch() = default;
+  scratch(cpu_context const& ctx, index_t n) : memory_(&ctx.memory()), bytes_(static_cast<std::size_t>(n) * sizeof(C)) {
+    data_ = static_cast<C*>(memory_->allocate(bytes_));
+  }
+  scratch(scratch&& other) noexcept { *this = std::move(other); }
+  scratch& operator=(scratch&& other) noexcept {
+    std::swap(memory_, other.memory_);
+    std::swap(bytes_, other.bytes_);
+    std::swap(data_, other.data_);
+    return *this;
+  }
+  ~scratch() {
+    if (memory_) memory_->deallocate(data_, bytes_);
+  }
+  C* get() const { return data_; }
+
+ private:
+  memory_pool* memory_ = nullptr;
+  std::size_t bytes_ = 0;
+  C* data_ = nullptr;
+};
+
+}  // namespace cpu_detail
 
 }  // namespace cog

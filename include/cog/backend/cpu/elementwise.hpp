@@ -7,9 +7,13 @@
 
 #include <cog/backend/cpu/context.hpp>
 #include <cog/backend/cpu/simd.hpp>
+#include <cog/backend/cpu/transpose.hpp>
+#include <cog/expr/axes.hpp>
 #include <cog/expr/evaluate.hpp>
 
 namespace cog::cpu_detail {
+
+using detail::as_tuple, detail::is_pack, detail::joined_axes, detail::operand_strides;
 
 // ---- cursors: a leaf at the start of an innermost run
 
@@ -72,6 +76,7 @@ struct output_cursor {
   T* at;
   index_t stride;
   bool accumulate;
+  bool past_caches = false;  // unit stride, aligned, not to be added to
 
   template <class S>
   COG_INLINE void put(index_t i, S const& s) const {
@@ -95,6 +100,9 @@ struct output_cursor {
           else sum.scatter(to, stride);
           return;
         }
+      }
+      if constexpr (stores_past_caches && Unit && std::same_as<T, C>) {
+        if (past_caches) return store_past_caches(to, s.v);
       }
       if (unit) s.store(to);
       else s.scatter(to, stride);
@@ -132,65 +140,32 @@ auto cursor(constant_leaf<T> const& leaf, index_t, index_t) { return constant_cu
 template <int R>
 auto cursor(position_leaf<R> const&, index_t offset, index_t stride) { return position_cursor{offset, stride}; }
 template <class T, int R>
-auto cursor(detail::output<T, R> const& o, index_t offset, index_t stride) {
-  return output_cursor<T>{o.data ? o.data + offset : nullptr, stride, o.accumulate};
+auto cursor(detail::output<T, R> const& o, index_t offset, index_t stride, bool past_caches) {
+  T* const at = o.data ? o.data + offset : nullptr;
+  bool const aligned = reinterpret_cast<std::uintptr_t>(at) % 64 == 0;
+  return output_cursor<T>{at, stride, o.accumulate, past_caches && aligned && !o.accumulate};
 }
-inline no_cursor cursor(detail::no_output, index_t, index_t) { return {}; }
+inline no_cursor cursor(detail::no_output, index_t, index_t, bool) { return {}; }
 
-/// The strides of every operand, row k for operand k; zeros where it has none.
-template <int Rank, int Operands>
-struct operand_strides {
-  index_t at[Operands == 0 ? 1 : Operands][Rank == 0 ? 1 : Rank] = {};
-  bool is_array[Operands == 0 ? 1 : Operands] = {};
-  int count = 0;
+/// Results of so many elements are stored past the caches: nobody could find them there anyway.
+constexpr bool exceeds_caches(index_t total) { return stores_past_caches && total * 4 >= index_t{32} << 20; }
 
-  template <class L>
-  void note(L const& leaf) {
-    if constexpr (requires { leaf.strides; }) std::copy_n(leaf.strides, Rank, at[count]);
-    if constexpr (requires { leaf.data; }) is_array[count] = leaf.data != nullptr;
-    ++count;
-  }
-};
-
-/// Axes joined where every operand allows it.
-template <int Rank, int Operands>
-struct joined_axes {
-  static constexpr int capacity = Rank == 0 ? 1 : Rank;
-  int last = 0;  // the innermost of the joined axes; where nothing is left to join, one axis of extent 1
-  index_t extents[capacity] = {};
-  index_t strides[Operands][capacity] = {};
-
-  /// Joins the axes [first, end) of `shape`.
-  joined_axes(index_t const* shape, int end, index_t const (*from)[capacity], int first = 0) {
-    extents[0] = 1;
-    if constexpr (Rank == 0) return;  // GCC 12 warns of axis -1 otherwise
-    for (int a = first; a < end; ++a) {
-      if (shape[a] == 1) continue;
-      // An axis of extent 1 joins anything.
-      bool join = true;
-      for (int k = 0; k < Operands && join; ++k) join = extents[last] == 1 || strides[k][last] == from[k][a] * shape[a];
-      if (!join) ++last;
-      extents[last] = join ? extents[last] * shape[a] : shape[a];
-      for (int k = 0; k < Operands; ++k) strides[k][last] = from[k][a];
-    }
-  }
-  index_t size() const {
-    index_t n = 1;
-    for (int a = 0; a <= last; ++a) n *= extents[a];
-    return n;
-  }
-  index_t inner() const { return extents[last]; }
-  index_t inner_stride(int operand) const { return strides[operand][last]; }
-
-  /// Adds the offset of every operand at flat position `at` of these axes.
-  void add_offsets(index_t at, index_t* offset) const {
-    for (int a = std::min(last, capacity - 1); a >= 0; --a) {
-      index_t const i = a == 0 ? at : at % extents[a];
-      if (a > 0) at /= extents[a];
-      for (int o = 0; o < Operands; ++o) offset[o] += i * strides[o][a];
-    }
-  }
-};
+/// Are outputs stored past the caches? Not where their memory has just been read.
+template <class... In, class... Out>
+bool stored_past_caches(index_t total, std::tuple<In...> const& ins, std::tuple<Out...> const& outs) {
+  auto const at = [](auto const& operand) -> void const* {
+    if constexpr (requires { operand.data; }) return operand.data;
+    else return nullptr;
+  };
+  bool fresh = exceeds_caches(total);
+  std::apply([&](auto const&... out) {
+    auto const among = [&](void const* p) {
+      std::apply([&](auto const&... in) { fresh = fresh && (p == nullptr || ((at(in) != p) && ...)); }, ins);
+    };
+    (among(at(out)), ...);
+  }, outs);
+  return fresh;
+}
 
 /// Calls f(begin, end) over [0, total) in pieces of at least `grain`, on all threads when there is enough work.
 template <class F>
@@ -202,18 +177,6 @@ void split(cpu_context const& ctx, index_t total, index_t grain, F const& f) {
   index_t const chunk = std::max(grain, (total / (4 * ctx.threads()) + 63) / 64 * 64);
   ctx.run((total + chunk - 1) / chunk, [&](index_t task) { f(task * chunk, std::min(total, (task + 1) * chunk)); });
 }
-
-template <class... P>
-std::tuple<P...> as_tuple(pack<P...> const& p) {
-  return [&]<std::size_t... I>(std::index_sequence<I...>) {
-    return std::tuple<P...>(get<static_cast<int>(I)>(p)...);
-  }(std::index_sequence_for<P...>{});
-}
-
-template <class V>
-inline constexpr bool is_pack = false;
-template <class... P>
-inline constexpr bool is_pack<pack<P...>> = true;
 
 /// One innermost run of n elements.
 template <class F, class... In, class... Out>
@@ -249,6 +212,41 @@ void run_of(F const& f, index_t n, std::tuple<In...> const& in, std::tuple<Out..
   }
 }
 
+/// The bare copy of an array.
+template <class F, class In, class Out>
+inline constexpr bool is_copy = false;
+template <class T, int R>
+inline constexpr bool is_copy<forward<arg<0, T>>, pack<array_leaf<T, R>>, pack<detail::output<T, R>>> = true;
+
+/// Copies where another axis than the innermost is the one of unit stride in the input. False, and nothing is done, where none is.
+template <class T, int Rank>
+bool copy_turned(cpu_context const& ctx, joined_axes<Rank, 2> const& axes, T const* from, T* to) {
+  constexpr index_t worth = 16;
+  index_t const *extents = axes.extents, *in = axes.strides[0], *out = axes.strides[1];
+  int const last = axes.last;
+  int t = 0;
+  while (t < last && !(in[t] == 1 && extents[t] >= worth)) ++t;
+  if (t == last || out[last] != 1 || in[last] == 1 || extents[last] < worth) return false;
+
+  constexpr index_t columns_each = 16 * turn_columns;
+  index_t const rows = extents[last], strips = (rows + turn_rows - 1) / turn_rows,
+                parts = (extents[t] + columns_each - 1) / columns_each;
+  ctx.run(axes.size() / (rows * extents[t]) * strips * parts, [&](index_t task) {
+    index_t const r = task % strips * turn_rows, c = task / strips % parts * columns_each;
+    T const* source = from + r * in[last] + c;
+    T* target = to + r + c * out[t];
+    index_t left = task / (strips * parts);
+    for (int a = last - 1; a >= 0; --a) {
+      if (a == t) continue;
+      source += left % extents[a] * in[a];
+      target += left % extents[a] * out[a];
+      left /= extents[a];
+    }
+    transpose_strip(source, in[last], std::min(turn_rows, rows - r), std::min(columns_each, extents[t] - c), target, out[t]);
+  });
+  return true;
+}
+
 /// outputs = f(inputs) at every element of `shape`.
 template <class F, class... In, class... Out, std::size_t Rank>
 void for_each(cpu_context const& ctx, std::array<index_t, Rank> const& shape, F const& f, pack<In...> const& inputs,
@@ -264,10 +262,15 @@ void for_each(cpu_context const& ctx, std::array<index_t, Rank> const& shape, F 
   axes_type const axes(shape.data(), static_cast<int>(Rank), strides.at);
   index_t const total = axes.size();
   if (total == 0) return;
+  if constexpr (is_copy<F, pack<In...>, pack<Out...>>) {
+    auto const& [out] = outs;
+    if (out.data && !out.accumulate && copy_turned(ctx, axes, std::get<0>(ins).data, out.data)) return;
+  }
   index_t const inner = axes.inner();
   bool unit = true;
   for (int o = 0; o < operands; ++o) unit = unit && (!strides.is_array[o] || axes.inner_stride(o) == 1);
 
+  bool const past = unit && stored_past_caches(total, ins, outs);
   auto const range = [&](index_t begin, index_t end) {
     while (begin < end) {
       index_t offset[operands] = {};
@@ -275,10 +278,11 @@ void for_each(cpu_context const& ctx, std::array<index_t, Rank> const& shape, F 
       index_t const n = std::min(inner - begin % inner, end - begin);
       [&]<std::size_t... I, std::size_t... J>(std::index_sequence<I...>, std::index_sequence<J...>) {
         run_of(f, n, std::tuple(cursor(std::get<I>(ins), offset[I], axes.inner_stride(I))...),
-               std::tuple(cursor(std::get<J>(outs), offset[sizeof...(I) + J], axes.inner_stride(sizeof...(I) + J))...), unit);
+               std::tuple(cursor(std::get<J>(outs), offset[sizeof...(I) + J], axes.inner_stride(sizeof...(I) + J), past)...), unit);
       }(std::index_sequence_for<In...>{}, std::index_sequence_for<Out...>{});
       begin += n;
     }
+    if (past) stores_done();
   };
   split(ctx, total, 16384, range);
 }

@@ -1,7 +1,9 @@
 // Reductions on the CPU. Either lanes run along the reduced axes, or, where those are strided and the kept ones are not,
-// each lane is one output. The reduced range is cut into pieces of fixed length whose partial states are merged in order,
+// each lane is one output. The reduced range is cut into pieces of fixed length whose partial states are merged in pairs,
 // so the result does not depend on the number of threads. Memory-bound.
 #pragma once
+
+#include <bit>
 
 #include <cog/backend/cpu/elementwise.hpp>
 
@@ -25,13 +27,20 @@ struct reducer {
   }
 };
 
+/// Merges n states that lie `step` apart into the first, in order and pairwise: errors of sums grow with log n, not with n.
+template <class R, class State>
+void merge_pairwise(State* states, index_t n, index_t step = 1) {
+  for (index_t width = 1; width < n; width *= 2)
+    for (index_t i = 0; i + width < n; i += 2 * width) R::merge(states[i * step], states[(i + width) * step]);
+}
+
 /// One value per element of the first `kept` axes of `shape`, over all the others; `out` is row-major.
 template <class R, class F, class... In, std::size_t Rank, class T>
 void reduce(cpu_context const& ctx, F const& f, std::array<index_t, Rank> const& shape, int kept, pack<In...> const& inputs, T* out) {
   constexpr int operands = sizeof...(In);
-  constexpr bool scalar_only = requires { R::scalar_only; };
-  using C = std::conditional_t<scalar_only, compute_t<typename F::value_type>, compute_t<T>>;
-  constexpr bool lanes = !scalar_only && std::same_as<typename F::lane, C> && floating<typename F::value_type>;
+  constexpr bool positional = requires { R::positional; };
+  using C = std::conditional_t<positional, compute_t<typename F::value_type>, compute_t<T>>;
+  constexpr bool lanes = !positional && std::same_as<typename F::lane, C> && floating<typename F::value_type>;
   using state = typename R::template state<C>;
   using axes_type = joined_axes<static_cast<int>(Rank), operands>;
 
@@ -62,8 +71,8 @@ void reduce(cpu_context const& ctx, F const& f, std::array<index_t, Rank> const&
     constexpr index_t w = S::size;
     if (keep.inner() >= w && plain(keep) && !(plain(over) && over.inner() >= w)) {
       using wide = typename R::template state<S>;
-      constexpr index_t unroll = 16;  // SIMD values of one strip: long enough for the prefetcher, and its states stay in the first-level cache
-      index_t const piece = 1024;                                              // rows
+      constexpr index_t unroll = 2048 / sizeof(S);  // SIMD values of one strip: long enough for the prefetcher, and its states stay in the first-level cache
+      index_t const piece = 256;                                               // rows
       index_t const pieces = (length + piece - 1) / piece;
       index_t const strips = (keep.inner() + unroll * w - 1) / (unroll * w);   // of one kept run
       index_t const runs = outputs / keep.inner();
@@ -73,15 +82,16 @@ void reduce(cpu_context const& ctx, F const& f, std::array<index_t, Rank> const&
         index_t base[operands == 0 ? 1 : operands] = {};
         keep.add_offsets(task / strips * keep.inner() + first, base);
         index_t const n = std::min(unroll * w, keep.inner() - first);
+        std::fill_n(states, (n + w - 1) / w, wide{});
         for (index_t at = begin; at < end; ++at) {
           index_t offset[operands == 0 ? 1 : operands];
           std::copy_n(base, operands, offset);
           over.add_offsets(at, offset);
           auto const cs = cursors(offset, keep);
-          for (index_t u = 0; u < unroll; ++u) {
+          for (index_t u = 0; u * w < n; ++u) {
             index_t const i = u * w;
             if (i + w <= n) R::push(states[u], std::apply([&](auto const&... c) { return f(c.template lanes<C, false>(i)...); }, cs));
-            else if (i < n) R::push(states[u], std::apply([&](auto const&... c) { return f(c.template partial<C>(i, n - i)...); }, cs));
+            else R::push(states[u], std::apply([&](auto const&... c) { return f(c.template partial<C>(i, n - i)...); }, cs));
           }
         }
       };
@@ -93,8 +103,8 @@ void reduce(cpu_context const& ctx, F const& f, std::array<index_t, Rank> const&
       };
       if (pieces == 1) {
         split(ctx, runs * strips, std::max<index_t>(1, 16384 / (length * unroll * w)), [&](index_t begin, index_t end) {
+          wide states[unroll];
           for (index_t task = begin; task < end; ++task) {
-            wide states[unroll];
             strip_of(task, 0, length, states);
             deliver(task, states);
           }
@@ -107,10 +117,8 @@ void reduce(cpu_context const& ctx, F const& f, std::array<index_t, Rank> const&
           std::copy_n(states, unroll, &partial[static_cast<std::size_t>(i * unroll)]);
         });
         for (index_t task = 0; task < runs * strips; ++task) {
-          wide states[unroll];
-          for (index_t p = 0; p < pieces; ++p)
-            for (index_t u = 0; u < unroll; ++u)
-              R::merge(states[u], partial[static_cast<std::size_t>((p * runs * strips + task) * unroll + u)]);
+          wide* const states = &partial[static_cast<std::size_t>(task * unroll)];
+          for (index_t u = 0; u < unroll; ++u) merge_pairwise<R>(states + u, pieces, runs * strips * unroll);
           deliver(task, states);
         }
       }
@@ -121,7 +129,8 @@ void reduce(cpu_context const& ctx, F const& f, std::array<index_t, Rank> const&
   // One output at a time, in pieces of `piece` elements.
   constexpr index_t piece = 32768;
   index_t const pieces = (length + piece - 1) / piece;
-  auto const partial_of = [&](index_t at, index_t begin, index_t end) {
+  index_t const leaf = lanes && over.inner() >= 16 ? 4096 : 512;  // what a few accumulators take up one after the other
+  auto const leaf_of = [&](index_t at, index_t begin, index_t end) {
     index_t base[operands == 0 ? 1 : operands] = {};
     keep.add_offsets(at, base);
     state total{};
@@ -151,10 +160,32 @@ void reduce(cpu_context const& ctx, F const& f, std::array<index_t, Rank> const&
           R::merge(total, reducer<R, C>::template join<S>(states[0]));
         }
       }
-      for (; i < n; ++i) R::push(total, static_cast<C>(std::apply([&](auto const&... c) { return f(c.template scalar<void>(i)...); }, cs)));
+      for (; i < n; ++i) {
+        C const x = static_cast<C>(std::apply([&](auto const&... c) { return f(c.template scalar<void>(i)...); }, cs));
+        if constexpr (positional) R::push(total, x, begin + i);
+        else R::push(total, x);
+      }
       begin += n;
     }
     return total;
+  };
+  auto const partial_of = [&](index_t at, index_t begin, index_t end) {
+    state level[8];  // 64 leaves at most; level l holds 2^l leaves where bit l of `leaves` is set
+    unsigned leaves = 0;
+    for (; begin < end; begin += leaf) {
+      state sum = leaf_of(at, begin, std::min(end, begin + leaf));
+      int l = 0;
+      for (; leaves >> l & 1; ++l) {
+        R::merge(level[l], sum);
+        sum = level[l];
+      }
+      level[l] = sum;
+      ++leaves;
+    }
+    int const top = std::bit_width(leaves) - 1;
+    for (int l = top; l-- > 0;)
+      if (leaves >> l & 1) R::merge(level[top], level[l]);
+    return level[top];
   };
   if (pieces == 1) {
     split(ctx, outputs, std::max<index_t>(1, 16384 / length), [&](index_t begin, index_t end) {
@@ -168,9 +199,9 @@ void reduce(cpu_context const& ctx, F const& f, std::array<index_t, Rank> const&
     partial[static_cast<std::size_t>(i)] = partial_of(i / pieces, p * piece, std::min(length, (p + 1) * piece));
   });
   for (index_t at = 0; at < outputs; ++at) {
-    state total{};
-    for (index_t p = 0; p < pieces; ++p) R::merge(total, partial[static_cast<std::size_t>(at * pieces + p)]);
-    out[at] = T(R::finish(total, length));
+    state* const states = &partial[static_cast<std::size_t>(at * pieces)];
+    merge_pairwise<R>(states, pieces);
+    out[at] = T(R::finish(*states, length));
   }
 }
 

@@ -82,12 +82,30 @@ struct simd_mask<double> {
 };
 #endif
 
+/// Aligned stores past the caches, for registers that make them pay; `stores_done` before another thread may look.
+#if defined(EIGEN_VECTORIZE_AVX)
+inline constexpr bool stores_past_caches = true;
+COG_INLINE void store_past_caches(float* p, packet::Packet8f v) { _mm256_stream_ps(p, v); }
+COG_INLINE void store_past_caches(double* p, packet::Packet4d v) { _mm256_stream_pd(p, v); }
+#if defined(EIGEN_VECTORIZE_AVX512)
+COG_INLINE void store_past_caches(float* p, packet::Packet16f v) { _mm512_stream_ps(p, v); }
+COG_INLINE void store_past_caches(double* p, packet::Packet8d v) { _mm512_stream_pd(p, v); }
+#endif
+inline void stores_done() { _mm_sfence(); }
+#else
+inline constexpr bool stores_past_caches = false;
+template <class T, class P>
+COG_INLINE void store_past_caches(T*, P) {}
+inline void stores_done() {}
+#endif
+
 template <std::floating_point T>
 struct simd {
   using value_type = T;
   using mask = simd_mask<T>;
   using raw = typename packet::packet_traits<T>::type;
   static constexpr int size = packet::unpacket_traits<raw>::size;
+  static constexpr int registers = vector_registers;
 
   raw v;
 
@@ -101,6 +119,7 @@ struct simd {
   COG_INLINE simd(U x) : simd(static_cast<T>(x)) {}
 
   static COG_INLINE simd load(T const* p) { return packet::ploadu<raw>(p); }
+  static COG_INLINE simd repeat(T const* p) { return packet::pset1<raw>(*p); }
   static COG_INLINE simd load_aligned(T const* p) { return packet::pload<raw>(p); }
   COG_INLINE void store(T* p) const { packet::pstoreu(p, v); }
   COG_INLINE void store_aligned(T* p) const { packet::pstore(p, v); }
@@ -226,7 +245,7 @@ template <class T> COG_INLINE simd<T> floor(simd<T> a) { return packet::pfloor(a
 /// NaN in either argument is the result.
 template <class T> COG_INLINE simd<T> max(simd<T> a, simd<T> b) { return where(a > b || a != a, a, b); }
 template <class T> COG_INLINE simd<T> min(simd<T> a, simd<T> b) { return where(a < b || a != a, a, b); }
-/// One instruction; a NaN may be lost. For kernels whose arguments are known.
+/// One instruction; of a NaN, only the first argument's is kept for sure. For kernels whose arguments are known.
 template <class T> COG_INLINE simd<T> fast_max(simd<T> a, simd<T> b) { return packet::pmax(a.v, b.v); }
 template <class T> COG_INLINE simd<T> fast_min(simd<T> a, simd<T> b) { return packet::pmin(a.v, b.v); }
 template <class T> COG_INLINE simd<T> sign(simd<T> a) {
@@ -268,31 +287,60 @@ COG_INLINE simd<T> exp(simd<T> x) {
   }
 }
 
-/// 2^x for x <= 16, as softmax weights need it: below -126 the result is 0, and a NaN stays one. float: 2 ulp.
+/// The low bits of a float moved to the exponent field.
 template <class T>
-COG_INLINE simd<T> exp2_decay(simd<T> x) {
-  using S = simd<T>;
+COG_INLINE simd<T> shift_into_exponent(simd<T> a) {
+  using raw = typename simd<T>::raw;
+  using integers = typename packet::unpacket_traits<raw>::integer_packet;
+  return packet::preinterpret<raw>(packet::plogical_shift_left<23>(packet::preinterpret<integers>(a.v)));
+}
+/// Two floats a lane, rounded to bf16, in its 32 bits: `low` in the low half. Halfway cases go away from 0.
+template <class T>
+COG_INLINE simd<T> bf16_pairs(simd<T> low, simd<T> high) {
+  using raw = typename simd<T>::raw;
+  using integers = typename packet::unpacket_traits<raw>::integer_packet;
+  auto const half = packet::pset1<integers>(0x8000);
+  auto const a = packet::plogical_shift_right<16>(packet::padd(packet::preinterpret<integers>(low.v), half));
+  auto const b = packet::pand(packet::padd(packet::preinterpret<integers>(high.v), half), packet::pset1<integers>(~0xffff));
+  return packet::preinterpret<raw>(packet::por(a, b));
+}
+/// Keeps -ffast-math from undoing a rounding that was meant.
+template <class T>
+COG_INLINE void keep_order(simd<T>& a) {
+  EIGEN_OPTIMIZATION_BARRIER(a.v)
+}
+
+/// e^x for x <= 11, as softmax weights need it: below -88 the result is 0, and a NaN stays one. float: relative error below
+/// 2.5e-7 + 1e-7 |x|, or 1.1e-4 by the polynomial of degree 3, which is enough for what will be a bf16.
+template <int Degree = 5, class S>
+COG_INLINE S exp_decay(S x) {
+  static_assert(Degree == 3 || Degree == 5);
+  using T = typename S::value_type;
   if constexpr (std::same_as<T, float> && S::size > 1) {
-    using integers = typename packet::unpacket_traits<typename S::raw>::integer_packet;
-    x = fast_max(x, S(-127.0f));
-    // The sum rounds x to an integer n and leaves n + 127, the exponent field of 2^n, in its low bits.
-    // The barriers keep -ffast-math from undoing that.
-    S sum = x + S(12583039.0f);  // 1.5 * 2^23 + 127
-    EIGEN_OPTIMIZATION_BARRIER(sum.v)
+    x = fast_max(x, S(-88.0f));
+    // e^x = 2^y with y = x / ln 2. The sum rounds y to an integer n and leaves n + 127, the exponent field of 2^n, in its low bits.
+    S const log2_e = 1.44269504088896341f;
+    S sum = fma(x, log2_e, S(12583039.0f));  // 1.5 * 2^23 + 127
+    keep_order(sum);
     S n = sum - S(12583039.0f);
-    EIGEN_OPTIMIZATION_BARRIER(n.v)
-    S const f = x - n;
-    S const power = S(packet::preinterpret<typename S::raw>(
-        packet::plogical_shift_left<23>(packet::preinterpret<integers>(sum.v))));
-    S p = 1.326472205e-3f;  // minimax on [-1/2, 1/2] with p(0) = 1, relative error 9e-8
-    p = fma(p, f, S(9.671512997e-3f));
-    p = fma(p, f, S(5.550733760e-2f));
-    p = fma(p, f, S(2.402224208e-1f));
-    p = fma(p, f, S(6.931469776e-1f));
+    keep_order(n);
+    S const f = fma(x, log2_e, -n);
+    S p;  // minimax on [-1/2, 1/2] with p(0) = 1, relative error 1e-4 or 9e-8
+    if constexpr (Degree == 3) {
+      p = 5.500893295e-2f;
+      p = fma(p, f, S(2.422109693e-1f));
+      p = fma(p, f, S(6.932829022e-1f));
+    } else {
+      p = 1.326472205e-3f;
+      p = fma(p, f, S(9.671512997e-3f));
+      p = fma(p, f, S(5.550733760e-2f));
+      p = fma(p, f, S(2.402224208e-1f));
+      p = fma(p, f, S(6.931469776e-1f));
+    }
     p = fma(p, f, S(1.0f));
-    return p * power;
+    return p * shift_into_exponent(sum);
   } else {
-    return exp(x * S(T(0.693147180559945309)));
+    return exp(x);
   }
 }
 
@@ -313,27 +361,22 @@ COG_INLINE simd<T> tanh(simd<T> x) {
   else return simd<T>::by_lane([](T a) { return std::tanh(a); }, x);
 }
 
-/// erf. float: the Maclaurin series below 1, above it 1 - t e^(Q(t) - x^2), t = 1 / (1 + |x| / 2)
-/// (Numerical Recipes, "erfcc"). double: std::erf by lane.
+/// erf. float: x P(x^2) / Q(x^2) on [-4, 4], beyond which it is 1 (the coefficients of XLA and Eigen; 6 ulp). double: std::erf by
+/// lane.
 template <class T>
 COG_INLINE simd<T> erf(simd<T> x) {
   using S = simd<T>;
   if constexpr (std::same_as<T, float>) {
+    x = fast_max(fast_min(x, S(4.0f)), S(-4.0f));
     S const u = x * x;
-    S p = S(0.0f);
-    // erf(x) / x = 2 / sqrt(pi) sum (-1)^n u^n / (n! (2n + 1)); ten terms reach 1e-8 at |x| = 1.
-    constexpr float c[] = {1.1283791671f,  -3.7612638903e-1f, 1.1283791671e-1f,  -2.6866170645e-2f, 5.2239776254e-3f,
-                           -8.5483270234e-4f, 1.2055332982e-4f, -1.4925650358e-5f, 1.6462114365e-6f,  -1.6365844691e-7f};
-    for (int i = 9; i >= 0; --i) p = fma(p, u, S(c[i]));
-    S const a = abs(x);
-    S const t = S(1.0f) / fma(a, S(0.5f), S(1.0f));
-    constexpr float q[] = {-1.26551223f, 1.00002368f, 0.37409196f, 0.09678418f, -0.18628806f,
-                           0.27886807f, -1.13520398f, 1.48851587f, -0.82215223f, 0.17087277f};
-    S e = S(q[9]);
-    for (int i = 8; i >= 0; --i) e = fma(e, t, S(q[i]));
-    S const tail = S(1.0f) - t * exp(e - u);
-    S const far = copysign(tail, x);
-    return where(a < S(1.0f), x * p, where(x == x, far, x));
+    constexpr float above[] = {-2.72614225801306e-10f, 2.77068142495902e-08f,  -2.10102402082508e-06f, -5.69250639462346e-05f,
+                               -7.34990630326855e-04f, -2.95459980854025e-03f, -1.60960333262415e-02f};
+    constexpr float below[] = {-1.45660718464996e-05f, -2.13374055278905e-04f, -1.68282697438203e-03f, -7.37332916720468e-03f,
+                               -1.42647390514189e-02f};
+    S p = above[0], q = below[0];
+    for (int i = 1; i < 7; ++i) p = fma(p, u, S(above[i]));
+    for (int i = 1; i < 5; ++i) q = fma(q, u, S(below[i]));
+    return fast_max(fast_min(x * p / q, S(1.0f)), S(-1.0f));
   } else {
     return S::by_lane([](T a) { return std::erf(a); }, x);
   }

@@ -2,6 +2,10 @@
 // A call from inside a task, or while another thread uses the pool, runs in line: never a deadlock, never oversubscription.
 #pragma once
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #include <atomic>
 #include <condition_variable>
 #include <exception>
@@ -21,11 +25,20 @@ COG_INLINE void relax() {
 #endif
 }
 
+/// Cores that this thread may run on; what the standard library counts may be all there are.
+inline int usable_cores() {
+#if defined(__linux__)
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof cores, &cores) == 0) return CPU_COUNT(&cores);
+#endif
+  return static_cast<int>(std::thread::hardware_concurrency());
+}
+
 class executor {
  public:
-  /// `threads` counts the calling thread; 0 means all cores. Throws where the system refuses that many.
+  /// `threads` counts the calling thread; 0 means all usable cores. Throws where the system refuses that many.
   explicit executor(int threads = 0) {
-    int const wanted = threads > 0 ? threads : static_cast<int>(std::thread::hardware_concurrency());
+    int const wanted = threads > 0 ? threads : usable_cores();
     try {
       for (int i = 1; i < wanted; ++i) workers_.emplace_back([this] { work(); });
     } catch (std::exception const& e) {

@@ -1,0 +1,332 @@
+// Kernels of float that use the widest instructions of the machine they run on, in a program built for any x86-64:
+// wide<N> is a register of N floats by the compiler's vector extensions, generated for whatever function it is inlined
+// into; `dispatch` runs a kernel as SSE, AVX2 with FMA, or AVX-512. A kernel is a struct with a static, always inlined
+// `run<S>(arguments...)`; S is wide<8>, wide<16>, or simd<float> where the program's own flags already give the best.
+// Costs one predicted branch a call.
+#pragma once
+
+#include <atomic>
+#include <utility>
+
+#include <cog/backend/cpu/simd.hpp>
+
+#if defined(__GNUC__) && defined(__x86_64__) && !defined(__AVX512F__)
+#define COG_CPU_DISPATCH 1
+#else
+#define COG_CPU_DISPATCH 0
+#endif
+
+namespace cog::cpu_detail {
+
+/// Instruction sets a kernel is compiled for. `compiled`: what the program's flags allow.
+enum class instructions { compiled, avx2, avx512 };
+
+inline instructions best_instructions() {
+#if COG_CPU_DISPATCH
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl"))
+    return instructions::avx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return instructions::avx2;
+#endif
+  return instructions::compiled;
+}
+
+/// What kernels use from now on, at most what the machine has: tests go through all of them.
+inline std::atomic<instructions>& chosen_instructions() {
+  static std::atomic<instructions> chosen{best_instructions()};
+  return chosen;
+}
+
+#if COG_CPU_DISPATCH
+
+/// N integers: the truth values of N lanes (-1 or 0), or the bits of N floats.
+template <int N>
+struct wide_mask {
+  typedef std::int32_t raw __attribute__((vector_size(4 * N)));
+  raw bits;
+
+  COG_INLINE wide_mask(raw const& b) : bits(b) {}
+  COG_INLINE wide_mask(wide_mask const& m) : bits(m.bits) {}
+
+  friend COG_INLINE wide_mask operator&&(wide_mask const& a, wide_mask const& b) { return a.bits & b.bits; }
+  friend COG_INLINE wide_mask operator||(wide_mask const& a, wide_mask const& b) { return a.bits | b.bits; }
+  friend COG_INLINE wide_mask operator!(wide_mask const& a) { return ~a.bits; }
+};
+
+/// N floats. The same names as simd<float>. Copies are not trivial, so that a function which is not inlined takes it by
+/// reference: how a register is passed would depend on that function's instruction set.
+template <int N>
+struct wide {
+  typedef float raw __attribute__((vector_size(4 * N)));
+  using value_type = float;
+  using mask = wide_mask<N>;
+  static constexpr int size = N, registers = N == 16 ? 32 : 16;
+
+  raw v;
+
+  COG_INLINE wide() {}
+  COG_INLINE wide(wide const& x) : v(x.v) {}
+  COG_INLINE wide& operator=(wide const& x) {
+    v = x.v;
+    return *this;
+  }
+  template <class U>
+    requires std::is_arithmetic_v<U>
+  COG_INLINE wide(U x) : v(static_cast<float>(x) - raw{}) {}
+
+  static COG_INLINE wide load(float const* p) {
+    wide x;
+    __builtin_memcpy(&x.v, p, sizeof x.v);
+    return x;
+  }
+  // Converted loads, and `repeat`: *p in every lane. Every machine with AVX2 converts half.
+#if defined(__clang__)
+  static COG_INLINE wide load(bf16 const* p) {
+    typedef std::uint16_t narrow __attribute__((vector_size(2 * N)));
+    narrow bits;
+    __builtin_memcpy(&bits, p, sizeof bits);
+    return from_bits(__builtin_convertvector(bits, typename mask::raw) << 16);
+  }
+  static COG_INLINE wide load(half const* p) {
+    typedef __fp16 narrow __attribute__((vector_size(2 * N)));
+    narrow elements;
+    __builtin_memcpy(&elements, p, sizeof elements);
+    wide x;
+    x.v = __builtin_convertvector(elements, raw);
+    return x;
+  }
+  static COG_INLINE wide repeat(float const* p) { return *p; }
+#else  // g++ 12 takes a detour by lanes or half registers
+  static COG_INLINE wide load(bf16 const* p) {
+    typename mask::raw bits;
+    __asm__("vpmovzxwd %1, %0" : "=v"(bits) : "m"(*reinterpret_cast<char const(*)[2 * N]>(p)));
+    return from_bits(bits << 16);
+  }
+  static COG_INLINE wide load(half const* p) {
+    wide x;
+    __asm__("vcvtph2ps %1, %0" : "=v"(x.v) : "m"(*reinterpret_cast<char const(*)[2 * N]>(p)));
+    return x;
+  }
+  static COG_INLINE wide repeat(float const* p) {
+    wide x;
+    __asm__("vbroadcastss %1, %0" : "=v"(x.v) : "m"(*p));
+    return x;
+  }
+#endif
+  COG_INLINE void store(float* p) const { __builtin_memcpy(p, &v, sizeof v); }
+  /// Rounded to nearest even, a NaN kept, as bf16 does.
+  COG_INLINE void store(bf16* p) const {
+    mask const b = bits(), nan = v != v;
+    typename mask::raw const rounded = b.bits + 0x7fff + (b.bits >> 16 & 1);
+    typename mask::raw const upper = ((nan && mask(b.bits | 0x400000)) || (!nan && mask(rounded))).bits >> 16;
+    narrow(upper, p);
+  }
+  COG_INLINE void store(half* p) const {
+    alignas(64) float lanes[N];
+    store(lanes);
+    for (int i = 0; i < N; i += simd<float>::size) simd<float>::load(lanes + i).store(p + i);
+  }
+  static COG_INLINE wide load_aligned(float const* p) {
+    return load(static_cast<float const*>(__builtin_assume_aligned(p, 4 * N)));
+  }
+  COG_INLINE void store_aligned(float* p) const { store(static_cast<float*>(__builtin_assume_aligned(p, 4 * N))); }
+
+#define COG_WIDE_OPERATOR(op)                                        \
+  friend COG_INLINE wide operator op(wide const& a, wide const& b) { \
+    wide x;                                                          \
+    x.v = a.v op b.v;                                                \
+    return x;                                                        \
+  }                                                                  \
+  COG_INLINE wide& operator op##=(wide const& b) { return *this = *this op b; }
+  COG_WIDE_OPERATOR(+)
+  COG_WIDE_OPERATOR(-)
+  COG_WIDE_OPERATOR(*)
+  COG_WIDE_OPERATOR(/)
+#undef COG_WIDE_OPERATOR
+#define COG_WIDE_COMPARISON(op) \
+  friend COG_INLINE mask operator op(wide const& a, wide const& b) { return a.v op b.v; }
+  COG_WIDE_COMPARISON(<)
+  COG_WIDE_COMPARISON(<=)
+  COG_WIDE_COMPARISON(>)
+  COG_WIDE_COMPARISON(>=)
+  COG_WIDE_COMPARISON(==)
+  COG_WIDE_COMPARISON(!=)
+#undef COG_WIDE_COMPARISON
+  friend COG_INLINE wide operator-(wide const& a) {
+    wide x;
+    x.v = -a.v;
+    return x;
+  }
+
+  COG_INLINE mask bits() const {
+    typename mask::raw b;
+    __builtin_memcpy(&b, &v, sizeof v);
+    return b;
+  }
+  static COG_INLINE wide from_bits(mask const& m) {
+    wide x;
+    __builtin_memcpy(&x.v, &m.bits, sizeof x.v);
+    return x;
+  }
+  /// The lower halves of N integers.
+  static COG_INLINE void narrow(typename mask::raw const& bits, bf16* p) {
+#if !defined(__clang__)
+    if constexpr (N == 16) {
+      __asm__("vpmovdw %1, %0" : "=m"(*reinterpret_cast<char(*)[2 * N]>(p)) : "v"(bits));
+      return;
+    }
+#endif
+    typedef std::uint16_t halves __attribute__((vector_size(2 * N)));
+    halves const lower = __builtin_convertvector(bits, halves);
+    __builtin_memcpy(static_cast<void*>(p), &lower, sizeof lower);
+  }
+  /// Lane i of the result is lane i + lane i ^ Step.
+  template <int Step, int... I>
+  COG_INLINE wide fold(std::integer_sequence<int, I...>) const {
+    wide x;
+    x.v = v + __builtin_shufflevector(v, v, (I ^ Step)...);
+    return x;
+  }
+  /// Functions that have no kernel of their own here, by registers of the compiled width.
+  template <class F, class... More>
+  static COG_INLINE wide by_parts(F const& f, wide const& a, More const&... more) {
+    using S = simd<float>;
+    alignas(64) float lanes[1 + sizeof...(More)][N];
+    int row = 0;
+    a.store(lanes[row]);
+    (more.store(lanes[++row]), ...);
+    for (int i = 0; i < N; i += S::size) {
+      row = 0;
+      if constexpr (sizeof...(More) == 0) f(S::load(lanes[0] + i)).store(lanes[0] + i);
+      else f(S::load(lanes[0] + i), S::load(lanes[1] + i)).store(lanes[0] + i);
+    }
+    return load(lanes[0]);
+  }
+};
+
+template <int N>
+COG_INLINE wide<N> where(wide_mask<N> const& m, wide<N> const& a, wide<N> const& b) {
+  return wide<N>::from_bits((m && a.bits()) || (!m && b.bits()));
+}
+template <int N>
+COG_INLINE bool any(wide_mask<N> const& m) {
+  std::int32_t some = 0;
+  for (int i = 0; i < N; ++i) some |= m.bits[i];
+  return some != 0;
+}
+template <int N>
+COG_INLINE wide<N> to_number(wide_mask<N> const& m) {
+  return where(m, wide<N>(1), wide<N>(0));
+}
+template <int N>
+COG_INLINE float reduce_add(wide<N> const& a) {
+  constexpr std::make_integer_sequence<int, N> lanes;
+  wide<N> x = a;
+  if constexpr (N == 16) x = x.template fold<8>(lanes);
+  return x.template fold<4>(lanes).template fold<2>(lanes).template fold<1>(lanes).v[0];
+}
+template <int N>
+COG_INLINE wide<N> fma(wide<N> const& a, wide<N> const& b, wide<N> const& c) {
+  wide<N> x;
+  x.v = a.v * b.v + c.v;  // contracted where the function has the instruction
+  return x;
+}
+template <int N>
+COG_INLINE wide<N> abs(wide<N> const& a) {
+  return wide<N>::from_bits(a.bits().bits & 0x7fffffff);
+}
+template <int N>
+COG_INLINE wide<N> copysign(wide<N> const& a, wide<N> const& s) {
+  return wide<N>::from_bits((a.bits().bits & 0x7fffffff) | (s.bits().bits & ~0x7fffffff));
+}
+template <int N>
+COG_INLINE wide<N> sign(wide<N> const& a) {
+  return to_number(wide<N>(0) < a) - to_number(a < wide<N>(0));
+}
+template <int N>
+COG_INLINE wide<N> max(wide<N> const& a, wide<N> const& b) {
+  return where(a > b || a != a, a, b);
+}
+template <int N>
+COG_INLINE wide<N> min(wide<N> const& a, wide<N> const& b) {
+  return where(a < b || a != a, a, b);
+}
+template <int N>
+COG_INLINE wide<N> fast_max(wide<N> const& a, wide<N> const& b) {
+  wide<N> x;
+  x.v = b.v > a.v ? b.v : a.v;
+  return x;
+}
+template <int N>
+COG_INLINE wide<N> fast_min(wide<N> const& a, wide<N> const& b) {
+  wide<N> x;
+  x.v = b.v < a.v ? b.v : a.v;
+  return x;
+}
+template <int N>
+COG_INLINE wide<N> shift_into_exponent(wide<N> const& a) {
+  return wide<N>::from_bits(a.bits().bits << 23);
+}
+template <int N>
+COG_INLINE wide<N> bf16_pairs(wide<N> const& low, wide<N> const& high) {
+  return wide<N>::from_bits(((low.bits().bits + 0x8000) >> 16 & 0xffff) | ((high.bits().bits + 0x8000) & ~0xffff));
+}
+template <int N>
+COG_INLINE void keep_order(wide<N>& a) {
+#if defined(__FAST_MATH__)
+  __asm__("" : "+m"(a.v));
+#else
+  (void)a;
+#endif
+}
+#define COG_WIDE_FUNCTION(name)                                         \
+  template <int N>                                                      \
+  COG_INLINE wide<N> name(wide<N> const& a) {                           \
+    return wide<N>::by_parts([](simd<float> x) { return name(x); }, a); \
+  }
+COG_WIDE_FUNCTION(exp)
+COG_WIDE_FUNCTION(log)
+COG_WIDE_FUNCTION(sqrt)
+COG_WIDE_FUNCTION(rsqrt)
+COG_WIDE_FUNCTION(tanh)
+COG_WIDE_FUNCTION(erf)
+COG_WIDE_FUNCTION(sin)
+COG_WIDE_FUNCTION(cos)
+COG_WIDE_FUNCTION(floor)
+#undef COG_WIDE_FUNCTION
+template <int N>
+COG_INLINE wide<N> pow(wide<N> const& a, wide<N> const& b) {
+  return wide<N>::by_parts([](simd<float> x, simd<float> y) { return pow(x, y); }, a, b);
+}
+
+template <class Kernel, class... A>
+__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))) void run_avx512(A const&... arguments) {
+  Kernel::template run<wide<16>>(arguments...);
+}
+template <class Kernel, class... A>
+__attribute__((target("avx2,fma,f16c"))) void run_avx2(A const&... arguments) {
+  Kernel::template run<wide<8>>(arguments...);
+}
+
+#endif  // COG_CPU_DISPATCH
+
+/// Kernel::run<S> for the instructions in use. C, the compute type: what is not float runs as compiled.
+template <class Kernel, class C, class... A>
+void dispatch(A const&... arguments) {
+#if COG_CPU_DISPATCH
+  if constexpr (std::same_as<C, float>) {
+    auto const use = chosen_instructions().load(std::memory_order_relaxed);
+    if (use == instructions::avx512) return run_avx512<Kernel>(arguments...);
+#if !defined(__AVX2__) || !defined(__FMA__)
+    if (use == instructions::avx2) return run_avx2<Kernel>(arguments...);
+#endif
+  }
+#endif
+  Kernel::template run<simd<C>>(arguments...);
+}
+
+/// Columns of a tile come in multiples of this: the width of every register that a kernel may be given.
+template <class C>
+inline constexpr index_t lane_multiple = std::same_as<C, float> ? 16 : simd<C>::size;
+
+}  // namespace cog::cpu_detail

@@ -1,0 +1,270 @@
+// Products of bf16 with sums in float, as processors have instructions for them: along the summed axis, elements go in
+// pairs. The left operand is rows of neighbours, the right one rows of pairs, each in the 32 bits of a float. One
+// layout and one signature for two forms, chosen at run time: AMX tiles and AVX512-BF16. A machine where neither beats
+// float computes in float instead (`chosen_pair_product` is null). AMX runs in tests by emulated tiles only; its speed
+// is not measured.
+#pragma once
+
+#include <atomic>
+#include <cstring>
+#include <utility>
+
+#include <cog/backend/cpu/attention_tile.hpp>
+
+namespace cog::cpu_detail {
+
+/// out(i, c) (+)= sum_{p < pairs} a(i, 2p) b(p, c)_0 + a(i, 2p + 1) b(p, c)_1 for i < rows and c < columns, a multiple
+/// of
+/// 16. The first of a pair is in the low half. Products and sums are of float; what is below 2^-126 counts as 0. Each
+/// sum runs over p in order, so that <x, y> and <y, x> are the same to the bit.
+using pair_product = void(rows_of<bf16> const& a, index_t rows, rows_of<float> const& b, index_t pairs, float* out,
+                          index_t stride, index_t columns, bool add);
+
+// ---- Tiles of 16 rows of 64 bytes: 16 x 16 sums, 16 rows of 16 pairs, 16 pairs of 16 columns
+
+/// Rows of each of the eight tiles and their bytes: what LDTILECFG reads (Intel's Software Developer's Manual, volume
+/// 1, 18.3).
+struct alignas(64) tile_shapes {
+  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  std::uint16_t bytes[16] = {};
+  std::uint8_t rows[16] = {};
+};
+
+/// Sums stay in the tiles I... while the pairs go past: 4 holds those of a, 5 those of b.
+template <class Tiles, int... I>
+void multiply_in_tiles(std::integer_sequence<int, I...>, rows_of<bf16> const& a, rows_of<float> const& b, index_t pairs,
+                       index_t step, float* out, index_t stride, bool add) {
+  (..., (add ? Tiles::template load<I>(out + 16 * I, 4 * stride) : Tiles::template zero<I>()));
+  for (index_t p = 0; p < pairs; p += step) {
+    Tiles::template load<4>(a.data + 2 * p, 2 * a.stride);
+    (..., (Tiles::template load<5>(b.data + p * b.stride + 16 * I, 4 * b.stride), Tiles::template dot<I, 4, 5>()));
+  }
+  (..., Tiles::template store<I>(out + 16 * I, 4 * stride));
+}
+
+/// A pair_product. Whole tiles first, then what is left of pairs and of rows, in tiles of that shape.
+template <class Tiles>
+void pair_product_in_tiles(rows_of<bf16> const& a, index_t rows, rows_of<float> const& b, index_t pairs, float* out,
+                           index_t stride, index_t columns, bool add) {
+  auto const part = [](index_t at, index_t n) { return at + 16 <= n ? (n - at) / 16 * 16 : n - at; };
+  for (index_t p = 0, depth; p < pairs || (p == 0 && !add); p += depth) {
+    depth = std::max<index_t>(part(p, pairs), 1);
+    index_t const live = std::min(depth, pairs - p), step = std::min<index_t>(depth, 16);
+    for (index_t r = 0, count; r < rows; r += count) {
+      count = part(r, rows);
+      index_t const height = std::min<index_t>(count, 16);
+      tile_shapes shapes;
+      for (int t = 0; t < 6; ++t) {
+        shapes.rows[t] = static_cast<std::uint8_t>(t < 5 ? height : step);
+        shapes.bytes[t] = static_cast<std::uint16_t>(t == 4 ? 4 * step : 64);
+      }
+      Tiles::configure(shapes);
+      for (index_t i = r; i < r + count; i += height) {
+        rows_of<bf16> const left{a.data + i * a.stride + 2 * p, a.stride};
+        auto const block = [&](auto tiles, index_t c) {
+          multiply_in_tiles<Tiles>(tiles, left, {b.data + p * b.stride + c, b.stride}, live, step, out + i * stride + c,
+                                   stride, add || p > 0);
+        };
+        index_t c = 0;
+        for (; c + 64 <= columns; c += 64) block(std::integer_sequence<int, 0, 1, 2, 3>{}, c);
+        for (; c < columns; c += 16) block(std::integer_sequence<int, 0>{}, c);
+      }
+    }
+  }
+  Tiles::release();
+}
+
+#if defined(__x86_64__) && defined(__GNUC__)
+
+/// The processor's tiles. Assembly, which needs no flag and is inlined anywhere.
+struct amx_tiles {
+  static COG_INLINE void configure(tile_shapes const& s) { __asm__ volatile("ldtilecfg %0" : : "m"(s)); }
+  static COG_INLINE void release() { __asm__ volatile("tilerelease"); }
+  template <int Tile>
+  static COG_INLINE void zero() {
+    __asm__ volatile("tilezero %%tmm%c0" : : "i"(Tile));
+  }
+  template <int Tile>
+  static COG_INLINE void load(void const* p, index_t pitch) {
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(p), "r"(pitch), "i"(Tile) : "memory");
+  }
+  template <int Tile>
+  static COG_INLINE void store(void* p, index_t pitch) {
+    __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(p), "r"(pitch), "i"(Tile) : "memory");
+  }
+  template <int Sum, int A, int B>
+  static COG_INLINE void dot() {
+    __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(Sum), "i"(A), "i"(B));
+  }
+
+  /// The processor has them, the system keeps them, and this process may use them: Linux wants to be asked.
+  static bool usable() {
+#if defined(__linux__)
+    auto const cpuid = [](unsigned leaf, unsigned* r) {
+      __asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(0));
+    };
+    unsigned r[4], low, high;
+    cpuid(0, r);
+    if (r[0] < 7) return false;
+    cpuid(1, r);
+    if (!(r[2] >> 27 & 1)) return false;  // OSXSAVE: xgetbv may be asked
+    cpuid(7, r);
+    if (!(r[3] >> 22 & 1) || !(r[3] >> 24 & 1)) return false;  // AMX-BF16, AMX-TILE
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    if ((low >> 17 & 3) != 3) return false;  // tile shapes and tile data
+    long answer = 158;                       // arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
+    __asm__ volatile("syscall" : "+a"(answer) : "D"(0x1023L), "S"(18L) : "rcx", "r11", "memory");
+    return answer == 0;
+#else
+    return false;
+#endif
+  }
+};
+
+#define COG_AVX512_BF16 __attribute__((target("avx512f,avx512bf16")))
+
+/// A register of 16 floats, or of as many pairs. <immintrin.h> would cost half as much as Eigen to include.
+using float_x16 = float __attribute__((vector_size(64)));
+using int_x16 = int __attribute__((vector_size(64)));
+
+/// Rows x Packets accumulators in registers.
+template <int Rows, int Packets>
+COG_AVX512_BF16 inline void avx512_pair_block(bf16 const* a, index_t a_stride, rows_of<float> const& b, index_t pairs,
+                                              float* out, index_t stride, bool add) {
+  float_x16 sum[Rows][Packets] = {};
+  if (add) {  // in the loop's condition, g++ -O0 would warn of its annotation
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+      for (int c = 0; c < Packets; ++c) std::memcpy(&sum[r][c], out + r * stride + 16 * c, 64);
+  }
+  for (index_t p = 0; p < pairs; ++p) {
+    float_x16 column[Packets];
+#pragma GCC unroll 8
+    for (int c = 0; c < Packets; ++c) std::memcpy(&column[c], b.data + p * b.stride + 16 * c, 64);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      int pair;
+      std::memcpy(&pair, a + r * a_stride + 2 * p, 4);
+      int_x16 const element = int_x16{} + pair;
+#pragma GCC unroll 8
+      for (int c = 0; c < Packets; ++c)
+        __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum[r][c]) : "v"(element), "v"(column[c]));
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 8
+    for (int c = 0; c < Packets; ++c) std::memcpy(out + r * stride + 16 * c, &sum[r][c], 64);
+}
+template <int Packets>
+COG_AVX512_BF16 inline void avx512_pair_panel(rows_of<bf16> const& a, index_t rows, rows_of<float> const& b,
+                                              index_t pairs, float* out, index_t stride, bool add) {
+  index_t r = 0;
+  for (; r + 6 <= rows; r += 6)
+    avx512_pair_block<6, Packets>(a.data + r * a.stride, a.stride, b, pairs, out + r * stride, stride, add);
+  for (; r + 3 <= rows; r += 3)
+    avx512_pair_block<3, Packets>(a.data + r * a.stride, a.stride, b, pairs, out + r * stride, stride, add);
+  for (; r < rows; ++r)
+    avx512_pair_block<1, Packets>(a.data + r * a.stride, a.stride, b, pairs, out + r * stride, stride, add);
+}
+COG_AVX512_BF16 inline void avx512_pair_product(rows_of<bf16> const& a, index_t rows, rows_of<float> const& b,
+                                                index_t pairs, float* out, index_t stride, index_t columns, bool add) {
+  index_t c = 0;
+  for (; c + 64 <= columns; c += 64) avx512_pair_panel<4>(a, rows, {b.data + c, b.stride}, pairs, out + c, stride, add);
+  for (; c < columns; c += 16) avx512_pair_panel<1>(a, rows, {b.data + c, b.stride}, pairs, out + c, stride, add);
+}
+#undef COG_AVX512_BF16
+
+/// Intel's processors start VDPBF16PS a quarter as often as a multiply-add of floats: half the rate.
+inline pair_product* best_pair_product() {
+  if (amx_tiles::usable()) return pair_product_in_tiles<amx_tiles>;
+  if (__builtin_cpu_supports("avx512bf16") && !__builtin_cpu_is("intel")) return avx512_pair_product;
+  return nullptr;
+}
+
+#else
+
+inline pair_product* best_pair_product() { return nullptr; }
+
+#endif
+
+/// What products of bf16 use from now on; null: they are made in float. Tests go through all forms.
+inline std::atomic<pair_product*>& chosen_pair_product() {
+  static std::atomic<pair_product*> chosen{best_pair_product()};
+  return chosen;
+}
+
+// ---- Packing
+
+/// Two neighbours in the bits of a float.
+inline float bf16_pair(bf16 low, bf16 high) {
+  return bits_as<float>(static_cast<std::uint32_t>(low.bits) | static_cast<std::uint32_t>(high.bits) << 16);
+}
+
+struct pair_kernel {
+  template <class S>
+  static COG_INLINE void run(bf16 const* from, index_t from_stride, index_t pairs, index_t columns, float* to,
+                             index_t to_stride) {
+    for (index_t p = 0; p < pairs; ++p, from += 2 * from_stride, to += to_stride)
+      for (index_t c = 0; c + S::size <= columns; c += S::size)
+        bf16_pairs(S::load(from + c), S::load(from + from_stride + c)).store(to + c);
+  }
+};
+
+/// to(p, c) = (from(2p, c), from(2p + 1, c)); after the last row come zeros.
+inline void pack_pairs(bf16 const* from, index_t from_stride, index_t rows, index_t columns, float* to,
+                       index_t to_stride) {
+  constexpr index_t width = lane_multiple<float>;
+  index_t const whole = columns / width * width;
+  dispatch<pair_kernel, float>(from, from_stride, rows / 2, whole, to, to_stride);
+  for (index_t r = 0; r < rows; r += 2, from += 2 * from_stride, to += to_stride)
+    for (index_t c = r + 1 < rows ? whole : 0; c < columns; ++c)
+      to[c] = bf16_pair(from[c], r + 1 < rows ? from[from_stride + c] : bf16());
+}
+
+/// to(c, r) = from(r, c) as rows of neighbours, with zeros up to an even number of them. `pitch` is even.
+inline void transpose_pairs(bf16 const* from, index_t from_stride, index_t rows, index_t columns, bf16* to,
+                            index_t pitch) {
+  constexpr index_t strip = 32, width = 64;  // [32, 64] at a time
+  alignas(64) float pairs[strip / 2 * width], turned[strip / 2 * width];
+  for (index_t r = 0; r < rows; r += strip)
+    for (index_t c = 0; c < columns; c += width) {
+      index_t const height = std::min(strip, rows - r), n = std::min(width, columns - c),
+                    half_height = blocks_of(height, 2);
+      pack_pairs(from + r * from_stride + c, from_stride, height, n, pairs, width);
+      transpose(static_cast<float const*>(pairs), width, half_height, n, turned, strip / 2);
+      for (index_t i = 0; i < n; ++i)
+        std::memcpy(static_cast<void*>(to + (c + i) * pitch + r), turned + i * strip / 2,
+                    static_cast<std::size_t>(4 * half_height));
+    }
+}
+
+/// The rows of a [B, H, N, W] operand turned once for all: at(b, h, first, ...) is W rows of neighbours from row
+/// `first` on, an even one. After the last come zeros up to an even number.
+class pair_columns {
+ public:
+  pair_columns(cpu_context const& ctx, view<bf16 const, 4> const& x, bool = true)
+      : heads_(x.extents[1]), width_(x.extents[3]), pitch_(round_up(x.extents[2], 32) + 32) {  // no power of 2
+    constexpr index_t chunk = 256;
+    index_t const length = x.extents[2], chunks = blocks_of(length, chunk);
+    row_source<bf16, bf16> const rows(ctx, x, false);
+    turned_ = scratch<bf16>(ctx, x.extents[0] * heads_ * width_ * pitch_);
+    ctx.run(x.extents[0] * heads_ * chunks, [&](index_t task) {
+      index_t const bh = task / chunks, first = task % chunks * chunk, n = std::min(chunk, length - first);
+      scratch<bf16> const buffer(ctx, rows.buffer_size(n));
+      auto const from = rows.at(bh / heads_, bh % heads_, first, n, buffer.get());
+      transpose_pairs(from.data, from.stride, n, width_, turned_.get() + bh * width_ * pitch_ + first, pitch_);
+    });
+  }
+  rows_of<bf16> at(index_t b, index_t h, index_t first, index_t, bf16*) const {
+    return {turned_.get() + (b * heads_ + h) * width_ * pitch_ + first, pitch_};
+  }
+  index_t buffer_size(index_t) const { return 0; }
+
+ private:
+  index_t heads_, width_, pitch_;
+  scratch<bf16> turned_;
+};
+
+}  // namespace cog::cpu_detail
