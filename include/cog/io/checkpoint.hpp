@@ -1,8 +1,8 @@
 // Checkpoints: ROOT/step-00000120/ with state.json, written last, beside the files that the caller puts there.
 // A checkpoint is made under a hidden name, flushed to the disk and renamed, so that after a crash at any moment every
 // folder called step-* is whole. There is no pointer to the newest one that could disagree with what is there: it is
-// the highest step. state.json also knows the size and CRC-32 of every file, so that damage on the way is an error with
-// a name, not a strange model.
+// the highest step. state.json also knows the size and CRC-32 of every file, and its own, so that damage on the way is an
+// error with a name, not a strange model.
 #pragma once
 
 #include <algorithm>
@@ -66,6 +66,19 @@ inline std::uint32_t crc32(std::span<std::byte const> bytes) {
   return ~crc;
 }
 
+/// What is not UTF-8 becomes U+FFFD: the name of a file must not fail the save of a long run.
+inline std::string text_of_state(nlohmann::json const& state, int indent) {
+  return state.dump(indent, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+/// Of all that state.json says but this number itself.
+inline std::uint32_t crc32_of_state(nlohmann::json state) {
+  state.erase("crc32");
+  std::string const text = text_of_state(state, -1);
+  return crc32(std::as_bytes(std::span(text)));
+}
+
+inline constexpr std::string_view different_content = "the content is not what was written (its CRC-32 differs)";
+
 inline constexpr std::string_view checkpoint_prefix = "step-";
 
 inline std::string checkpoint_name(index_t step) {
@@ -80,22 +93,36 @@ inline std::optional<index_t> checkpoint_step(std::string const& name) {
   return std::stoll(std::string(digits));
 }
 
+/// A count in JSON. Throws on a fraction, a sign, anything else.
+inline std::uint64_t count_of(nlohmann::json const& j, char const* key) {
+  auto const& n = j.at(key);
+  if (!n.is_number_unsigned()) throw error(key, " is ", n.dump(), ", not a count");
+  return n.get<std::uint64_t>();
+}
+
 }  // namespace detail
 
 /// A checkpoint on the disk, open for reading.
 class checkpoint_reader {
  public:
-  /// Reads state.json and compares the sizes of all files. Throws, naming the file, when one is missing or truncated.
+  static constexpr int format_version = 2;
+
+  /// Reads state.json and compares the sizes of all files. Throws, naming the file, when one is missing or truncated, when
+  /// state.json is not what was written, and when a folder step-N holds another step.
   explicit checkpoint_reader(std::filesystem::path folder) : folder_(std::move(folder)) {
     auto const path = folder_ / "state.json";
     mapped_file const text(path);
     try {
       state_ = detail::parse_json(text.text());
-      if (state_.at("format_version").get<int>() != 1)
-        throw error("format_version ", state_.at("format_version").dump(), " is not one that this program knows (1)");
-      step_ = state_.at("step").get<index_t>();
+      if (state_.at("format_version") != format_version)
+        throw error("format_version ", state_.at("format_version").dump(), " is not the one that this program knows (",
+                    format_version, ")");
+      if (detail::count_of(state_, "crc32") != detail::crc32_of_state(state_)) throw error(detail::different_content);
+      step_ = static_cast<index_t>(detail::count_of(state_, "step"));
+      if (auto const named = detail::checkpoint_step(folder_.filename().string()); named.value_or(step_) != step_)
+        throw error("it is of step ", step_);
       for (auto const& [name, file] : state_.at("files").items())
-        files_.push_back({name, file.at("bytes").get<std::uintmax_t>(), file.at("crc32").get<std::uint32_t>()});
+        files_.push_back({name, detail::count_of(file, "bytes"), detail::count_of(file, "crc32")});
     } catch (std::exception const& e) {
       throw error("checkpoint ", path.string(), ": ", e.what());
     }
@@ -110,7 +137,7 @@ class checkpoint_reader {
 
   std::filesystem::path const& folder() const noexcept { return folder_; }
   index_t step() const noexcept { return step_; }
-  /// What the caller gave to save_checkpoint, and the members step, files and format_version.
+  /// What the caller gave to save_checkpoint, and the members step, files, format_version and crc32.
   nlohmann::json const& state() const noexcept { return state_; }
   bool contains(std::string const& file) const {
     return std::ranges::any_of(files_, [&](auto const& f) { return f.name == file; });
@@ -124,7 +151,7 @@ class checkpoint_reader {
     if (known == files_.end()) throw error("checkpoint ", folder_.string(), ": has no ", file);
     safetensors_file const source(folder_ / file);
     if (detail::crc32(mapped_file(folder_ / file).bytes()) != known->crc32)
-      throw error("checkpoint ", source.path().string(), ": the content is not what was written (its CRC-32 differs)");
+      throw error("checkpoint ", source.path().string(), ": ", detail::different_content);
     try {
       load_parameters(module, source);
     } catch (error const& e) {
@@ -136,8 +163,7 @@ class checkpoint_reader {
  private:
   struct entry {
     std::string name;
-    std::uintmax_t bytes;
-    std::uint32_t crc32;
+    std::uint64_t bytes, crc32;
   };
   std::filesystem::path folder_;
   nlohmann::json state_;
@@ -145,13 +171,16 @@ class checkpoint_reader {
   std::vector<entry> files_;
 };
 
-/// The folders step-* below `root`, the newest first; none when there is no such folder.
+/// The folders step-* below `root`, the newest first; none when there is no such folder. Throws when it cannot be read: a run that
+/// finds nothing would start from the beginning.
 inline std::vector<std::filesystem::path> checkpoint_folders(std::filesystem::path const& root) {
-  std::vector<std::pair<index_t, std::filesystem::path>> found;
-  std::error_code none;
-  for (auto const& e : std::filesystem::directory_iterator(root, none))
-    if (auto const step = detail::checkpoint_step(e.path().filename().string()); step && e.is_directory())
-      found.emplace_back(*step, e.path());
+  namespace fs = std::filesystem;
+  std::vector<std::pair<index_t, fs::path>> found;
+  std::error_code code, ignored;
+  for (auto e = fs::directory_iterator(root, code); !code && e != fs::directory_iterator(); e.increment(code))
+    if (auto const step = detail::checkpoint_step(e->path().filename().string()); step && fs::is_directory(e->path(), ignored))
+      found.emplace_back(*step, e->path());
+  if (code && code != std::errc::no_such_file_or_directory) detail::throw_file_error("read", root, code.value());
   std::ranges::sort(found, std::greater{});
   std::vector<std::filesystem::path> out;
   for (auto& [step, path] : found) out.push_back(std::move(path));
@@ -173,7 +202,8 @@ inline std::optional<checkpoint_reader> latest_checkpoint(
   return std::nullopt;
 }
 
-/// Writes ROOT/step-N: `write(folder)` puts files into a folder, `state` is an object that state.json holds.
+/// Writes ROOT/step-N: `write(folder)` puts files into a folder, `state` is an object that state.json holds, with U+FFFD for what is
+/// not UTF-8 in it.
 /// Then removes all but the newest `keep_newest` checkpoints up to this one (0: none is removed). One program at a time
 /// writes below a root. Returns the folder's final path. Throws when the disk does not take it; what was there before
 /// is then still there.
@@ -181,7 +211,8 @@ template <class Write>
 std::filesystem::path save_checkpoint(std::filesystem::path const& root, index_t step, nlohmann::json state,
                                       Write const& write, index_t keep_newest = 0) {
   namespace fs = std::filesystem;
-  fs::create_directories(root);
+  if (step < 0) throw error("save_checkpoint: step ", step);
+  if (std::error_code code; !fs::create_directories(root, code) && code) detail::throw_file_error("create", root, code.value());
   auto const hidden = [](fs::path const& e) { return e.filename().string().starts_with(".step-"); };
   for (auto const& e : fs::directory_iterator(root))
     if (hidden(e.path())) fs::remove_all(e.path());  // what an interrupted run left
@@ -196,10 +227,11 @@ std::filesystem::path save_checkpoint(std::filesystem::path const& root, index_t
       mapped_file const file(e.path());
       files[e.path().filename().string()] = {{"bytes", file.bytes().size()}, {"crc32", detail::crc32(file.bytes())}};
     }
-    state["format_version"] = 1;
+    state["format_version"] = checkpoint_reader::format_version;
     state["step"] = step;
     state["files"] = std::move(files);
-    write_file(made / "state.json", state.dump(2) + "\n");
+    state["crc32"] = detail::crc32_of_state(state);
+    write_file(made / "state.json", detail::text_of_state(state, 2) + "\n");
 
     // A checkpoint of this step that is already there changes places with the new one, at once.
     bool placed = ::rename(made.c_str(), final.c_str()) == 0;
@@ -224,7 +256,7 @@ std::filesystem::path save_checkpoint(std::filesystem::path const& root, index_t
   // Renamed before they are emptied: nothing called step-* is ever half there.
   index_t kept = 0;
   for (auto const& folder : checkpoint_folders(root))
-    if (keep_newest > 0 && folder.filename() <= final.filename() && ++kept > keep_newest) {
+    if (keep_newest > 0 && detail::checkpoint_step(folder.filename().string()) <= step && ++kept > keep_newest) {
       auto const gone = root / ("." + folder.filename().string());
       fs::remove_all(gone);
       fs::rename(folder, gone);

@@ -72,6 +72,22 @@ struct cogformer_cache {
   }
 };
 
+/// The same memory with a length that the backend counts: for a decoding step that is captured once and replayed.
+template <floating T, backend B>
+struct counted_cogformer_cache {
+  tensor<std::int64_t, 0, B> length;
+  std::vector<counted_cache<T, B>> layers;
+
+  explicit counted_cogformer_cache(cogformer_cache<T, B> const& cache) {
+    if (cache.layers.empty()) throw error("counted_cogformer_cache: a cache without layers");
+    length = full<std::int64_t>(cache.layers.front().all_keys().context(), extents<0>{}, cache.length());
+    for (auto const& l : cache.layers) layers.emplace_back(l, length);
+  }
+  counted_cache<T, B>& layer(index_t l) { return layers.at(static_cast<std::size_t>(l)); }
+  /// The positions that every layer has appended count from now on.
+  void advance(index_t n) { layers.front().advance(n); }
+};
+
 /// tokens [b, n] -> logits [b, n, vocab_size].
 template <floating T, backend B>
 struct cogformer {
@@ -141,6 +157,7 @@ struct cogformer {
     auto x = observe(o, "hook_embed", embedding(tokens));
     for (std::size_t l = 0; l < layers.size(); ++l)
       x = layers[l](x, mask, layer_of(cache, l), scope(o, "blocks", l));
+    if constexpr (requires { cache.advance(index_t{}); }) cache.advance(tokens.extents()[1]);
     return norm(x, scope(o, "ln_final"));
   }
   /// The logits of states [..., dim].
@@ -154,7 +171,7 @@ struct cogformer {
 
  private:
   static auto& layer_of(nn::no_cache& none, std::size_t) { return none; }
-  static auto& layer_of(cogformer_cache<T, B>& cache, std::size_t l) { return cache.layer(static_cast<index_t>(l)); }
+  static auto& layer_of(auto& cache, std::size_t l) { return cache.layer(static_cast<index_t>(l)); }
 
   /// layers.N.ffn.shared_experts.K.*, K beyond the recipe.
   bool is_further_expert(std::string_view name) const {

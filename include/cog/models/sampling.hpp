@@ -21,7 +21,7 @@ struct sampling {
 
   /// Errors: a setting out of its range.
   void check() const {
-    if (!(repetition_penalty > 0)) throw error("sampling: repetition_penalty = ", repetition_penalty, "; above 0");
+    if (!(repetition_penalty > 0) || !std::isfinite(repetition_penalty)) throw error("sampling: repetition_penalty = ", repetition_penalty, "; above 0");
     if (!(temperature >= 0) || !std::isfinite(temperature)) throw error("sampling: temperature = ", temperature, "; 0 or more");
     if (top_k < 0) throw error("sampling: top_k = ", top_k, "; 0 (all) or more");
     if (!(top_p > 0 && top_p <= 1)) throw error("sampling: top_p = ", top_p, "; above 0, at most 1");

@@ -4,17 +4,12 @@
 // The fused kernel runs, with memory O(n), unless scores or weights are wanted.
 #pragma once
 
-#include <cog/attention/attention.hpp>
-#include <cog/autograd/attention.hpp>
-#include <cog/autograd/functions.hpp>
+#include <cog/nn/attend.hpp>
 #include <cog/nn/init.hpp>
 #include <cog/nn/options.hpp>
 #include <cog/nn/rotary.hpp>
 
 namespace cog::nn {
-
-/// Which rule turns scores into weights.
-enum class attention_kind { softmax, cog };
 
 /// The extents of an attention layer.
 struct attention_shape {
@@ -52,7 +47,7 @@ struct attention {
     f("ow", ow);
   }
 
-  /// Options: a mask (none by default), an observer, a kv_cache: x then continues what is cached, and is appended.
+  /// Options: a mask (none by default), an observer, a kv_cache or counted_cache: x then continues what is cached, and is appended.
   template <expression X, layer_option... Options>
   auto operator()(X const& input, Options&&... options) const {
     auto const& mask = mask_among(no_mask, options...);
@@ -71,66 +66,33 @@ struct attention {
     auto q = observe(o, "hook_q", split(qw, heads));
     auto k = observe(o, "hook_k", split(kw, key_heads));
     auto v = observe(o, "hook_v", split(vw, key_heads));
+    auto const turned = [&](auto const& part) {
+      if constexpr (cached) return rotary(part, cache.length());
+      else return rotary(part);
+    };
     if (rotary.has_table()) {
-      index_t first = 0;
-      if constexpr (cached) first = cache.length();
-      q = rotary(q, first);
-      k = rotary(k, first);
+      q = turned(q);
+      k = turned(k);
     }
-    q = swapped(q);
-    k = swapped(k);
-    v = swapped(v);
+    q = heads_first(q);
+    k = heads_first(k);
+    v = heads_first(v);
     if constexpr (cached) {
       cache.append(k, v);
       k = cache.keys();
       v = cache.values();
     }
-    auto const z = observe(o, "hook_z", swapped(kind == attention_kind::cog ? attend<cog_rule>(q, k, v, mask, o)
-                                                                             : attend<softmax_rule>(q, k, v, mask, o)));
+    constexpr bool counted = requires { cache.mask(mask); };
+    auto const& visible = [&]() -> decltype(auto) {
+      if constexpr (counted) return cache.mask(mask);
+      else return (mask);
+    }();
+    auto const z = observe(o, "hook_z", heads_first(attend(kind, q, k, v, visible, o)));
     if (wants_any(o, "hook_result")) {
       auto const by_head = reshape(ow, extents<4>{1, heads, ow.extent(0) / heads, ow.extent(1)});
-      return sum(observe(o, "hook_result", swapped(eval(matmul(swapped(z), by_head)))), 2);
+      return sum(observe(o, "hook_result", heads_first(eval(matmul(heads_first(z), by_head)))), 2);
     }
     return eval(matmul(reshape(z, extents<3>{x.extents()[0], x.extents()[1], ow.extent(0)}), ow));
-  }
-
- private:
-  /// [b, n, H, D] <-> [b, H, n, D].
-  static auto swapped(auto const& x) { return permuted(x, {0, 2, 1, 3}); }
-
-  template <attention_rule Rule, class O>
-  static auto attend(auto const& q, auto const& k, auto const& v, attention_mask auto const& mask, O& o) {
-    if (!wants_any(o, "hook_attn_scores", "hook_attn")) return cog::attention<Rule>(q, k, v, mask);
-    return attend_in_sight<Rule>(eval(cast<compute_t<T>>(q)), eval(cast<compute_t<T>>(k)), eval(cast<compute_t<T>>(v)), mask, o);
-  }
-
-  /// The composed form, with scores and weights in sight: memory O(n^2).
-  template <attention_rule Rule, class O>
-  static auto attend_in_sight(auto const& q, auto const& k, auto const& v, attention_mask auto const& mask, O& o) {
-    using C = compute_t<T>;
-    constexpr C nothing = -std::numeric_limits<C>::infinity();
-    auto const groups = k.extents()[1];
-    auto const grouped = [&](auto const& x) {  // [b, H, n, w] -> [b, groups, H / groups, n, w]
-      auto const& e = x.extents();
-      return reshape(x, extents<5>{e[0], groups, e[1] / groups, e[2], e[3]});
-    };
-    auto const ungrouped = [&](auto const& x) {
-      auto const& e = x.extents();
-      return reshape(x, extents<4>{e[0], e[1] * e[2], e[3], e[4]});
-    };
-    auto const exponent = [](auto const& s) { return cog::detail::make_node<op::rule_exponent<Rule>>(s); };
-
-    double const scale = 1 / std::sqrt(static_cast<double>(q.extents()[3]));
-    auto const products = ungrouped(eval(matmul(grouped(q), transposed(unsqueeze(k, 2))) * scale));
-    auto const seen = composed::visible<B>(q.context(), mask, products.extents());
-    auto const scores = observe(o, "hook_attn_scores", where(seen, products, nothing));
-    auto const s = eval(where(seen, scores, C(0)));  // what is not seen must not be infinite on the way back
-    auto const top = max(where(seen, exponent(value_of(s)), nothing), -1, keep);
-    auto const shares = eval(where(seen, exp(exponent(s) - where(top == nothing, C(0), top)), C(0)));
-    auto const total = sum(shares, -1, keep);
-    auto const weight = cog::detail::make_node<op::rule_weight<Rule>>(s, shares / where(total == C(0), C(1), total));
-    auto const weights = observe(o, "hook_attn", where(seen, weight, C(0)));
-    return eval(cast<T>(ungrouped(eval(matmul(grouped(weights), unsqueeze(v, 2))))));
   }
 };
 

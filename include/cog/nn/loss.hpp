@@ -55,6 +55,7 @@ template <class T, int R, class B, class I>
   requires(index_element<I> && R >= 2)
 auto cross_entropy_each(variable<T, R, B> const& logits, tensor<I, R - 1, B> const& labels, std::int64_t ignore = ignore_index) {
   using C = compute_t<T>;
+  pause_recording const paused;
   auto const checked = detail::check_labels(logits.value(), labels, ignore);
   auto const lse = row_logsumexp(cast<C>(logits.value()));
   return detail::record(
@@ -84,8 +85,9 @@ auto cross_entropy_sum(L const& logits, tensor<I, R, B> const& labels, std::int6
 /// The mean over the positions that count, rank 0; 0 if none does.
 template <expression L, class I, int R, class B>
 auto cross_entropy(L const& logits, tensor<I, R, B> const& labels, std::int64_t ignore = ignore_index) {
-  auto const count = std::max<index_t>(1, sum(labels != I(ignore)).item());
-  return eval(cross_entropy_sum(logits, labels, ignore) * (1.0 / static_cast<double>(count)));
+  using C = compute_t<typename L::value_type>;
+  auto const count = eval(cast<C>(maximum(sum(labels != I(ignore)), 1)));
+  return eval(cross_entropy_sum(logits, labels, ignore) / count);
 }
 
 }  // namespace cog

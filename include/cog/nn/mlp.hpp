@@ -34,12 +34,13 @@ struct swiglu {
   std::vector<swiglu_expert<T, B>> shared_experts;
 
   swiglu() = default;
-  /// Errors: an empty recipe, a share below 1.
+  /// Errors: an empty recipe, a share below 1 or above `hidden`, fewer hidden units than shares.
   swiglu(typename B::context const& ctx, index_t dim, index_t hidden, std::vector<index_t> const& recipe = {1}) {
     for (index_t share : recipe)
-      if (share < 1) throw error("swiglu: a share of ", share, " in the recipe of experts");
+      if (share < 1 || share > hidden) throw error("swiglu: a share of ", share, " in the recipe of experts, with ", hidden, " hidden units");
     if (recipe.empty()) throw error("swiglu: the recipe of experts is empty");
-    index_t const unit = hidden / std::accumulate(recipe.begin(), recipe.end(), index_t{0});
+    index_t const shares = std::accumulate(recipe.begin(), recipe.end(), index_t{0}), unit = hidden / shares;
+    if (unit < 1) throw error("swiglu: ", hidden, " hidden units for a recipe of ", shares, " shares");
     for (index_t share : recipe) shared_experts.emplace_back(ctx, dim, share * unit);
   }
 

@@ -13,12 +13,9 @@
 #include <vector>
 
 #include <cog/core/tensor.hpp>
+#include <cog/core/visitable.hpp>
 
 namespace cog {
-
-/// A struct with a member template `visit(f)`; f(name, member) must compile for every member.
-template <class M>
-concept visitable = requires(std::remove_cvref_t<M>& m) { m.visit([](std::string_view, auto&) {}); };
 
 namespace detail {
 
@@ -101,19 +98,22 @@ M copy_of(M const& model) {
 /// Errors: parameters that the source lacks, tensors that no parameter is for, and what source.load_into says of other shapes.
 template <visitable M, class Source, class Ignore>
 void load_parameters(M& model, Source const& source, Ignore const& ignore) {
-  std::string missing, unexpected;
-  std::vector<std::string> known;
-  auto const note = [](std::string& list, std::string const& name) { list += (list.empty() ? "" : ", ") + name; };
+  std::vector<std::string> known, missing, unexpected;
   for_each_parameter(model, [&](std::string const& name, auto const&) {
     known.push_back(name);
-    if (!source.contains(name)) note(missing, name);
+    if (!source.contains(name)) missing.push_back(name);
   });
   std::sort(known.begin(), known.end());
   for (auto const& name : source.names())
-    if (!std::binary_search(known.begin(), known.end(), std::string(name)) && !ignore(name)) note(unexpected, std::string(name));
+    if (!std::binary_search(known.begin(), known.end(), std::string(name)) && !ignore(name)) unexpected.emplace_back(name);
+  auto const some = [](std::string out, std::vector<std::string> const& names) {
+    constexpr std::size_t shown = 4;
+    for (std::size_t i = 0; i < std::min(shown, names.size()); ++i) out += (i == 0 ? "" : ", ") + names[i];
+    if (names.size() > shown) out += " and " + std::to_string(names.size() - shown) + " more";
+    return names.empty() ? std::string() : out;
+  };
   if (!missing.empty() || !unexpected.empty())
-    throw error("load_parameters: ", missing.empty() ? "" : "missing: ", missing,
-                missing.empty() || unexpected.empty() ? "" : "; ", unexpected.empty() ? "" : "unexpected: ", unexpected);
+    throw error("load_parameters: ", some("missing: ", missing), missing.empty() || unexpected.empty() ? "" : "; ", some("unexpected: ", unexpected));
   for_each_parameter(model, [&]<class X>(std::string const& name, X& x) {
     X fresh(x.context(), x.extents());
     source.load_into(name, fresh);

@@ -16,6 +16,8 @@ template <class C>
 inline constexpr bool is_cache = std::same_as<C, no_cache>;
 template <class T, class B>
 inline constexpr bool is_cache<kv_cache<T, B>> = true;
+template <class T, class B>
+inline constexpr bool is_cache<counted_cache<T, B>> = true;
 /// A cache of several layers.
 template <class C>
   requires requires(C& c) { c.layer(index_t{}); }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <cog/autograd/variable.hpp>
+#include <cog/expr/select.hpp>
 
 namespace cog {
 
@@ -98,6 +99,13 @@ class rotary {
     if (first < 0 || first + n > positions())
       throw error("rotary: positions ", first, " to ", first + n, " of a table of ", positions());
     return rotate_pairs(eval(x), unsqueeze(slice(turns_, 0, first, first + n), 1));  // [N, 1, d / 2, 2]
+  }
+  /// The same where the first position is a number in the backend's memory.
+  auto operator()(auto const& x, tensor<std::int64_t, 0, B> const& first) const {
+    index_t const n = x.extents()[1], width = 2 * turns_.extent(1);
+    auto const at = eval(full<std::int64_t>(first.context(), extents<1>{n}, 0) + position<-1>{} + first);
+    auto const turns = take(reshape(turns_, extents<2>{positions(), width}), at);
+    return rotate_pairs(eval(x), reshape(turns, extents<4>{n, 1, width / 2, 2}));
   }
 
  private:

@@ -5,6 +5,7 @@
 #include <string>
 #include <unordered_map>
 
+#include <cog/expr/list.hpp>
 #include <cog/expr/operators.hpp>
 #include <cog/optim/state.hpp>
 
@@ -27,10 +28,12 @@ class ema {
   /// average = decay average + (1 - decay) parameter, in place.
   template <class Model>
   void update(Model& model) {
+    kernel_list<B> kernels;
     for_each_distinct_parameter(model, [&](auto const& name, auto& parameter) {
       auto const average = average_.of(name, parameter);
-      average.assign(average * decay_ + cast<State>(parameter) * (1 - decay_));
+      kernels.add_assignment(average, average * decay_ + cast<State>(parameter) * (1 - decay_));
     });
+    kernels.run();
   }
 
   /// A model whose parameters are the averages. It shares nothing with `model`, which gives everything else.

@@ -14,6 +14,7 @@
 
 #include <cog/core/create.hpp>
 #include <cog/expr/evaluate.hpp>
+#include <cog/expr/operators.hpp>
 #include <cog/nn/module.hpp>
 
 namespace cog {
@@ -28,6 +29,18 @@ void for_each_distinct_parameter(Model& model, F&& f) {
   });
 }
 
+/// Gradients times a factor. Nothing is computed until an optimiser reads them, inside its own kernel.
+template <class Gradients>
+struct scaled_gradients {
+  Gradients gradients;
+  double scale;
+
+  template <class T, int R, class B>
+  auto operator()(tensor<T, R, B> const& parameter) const {
+    return cast<compute_t<T>>(gradients(parameter)) * scale;
+  }
+};
+
 /// `State` is what is computed with: float for float, bf16 and half parameters.
 template <backend B, floating State>
 class parameter_state {
@@ -36,7 +49,7 @@ class parameter_state {
   template <class T, int R>
   tensor<State, R, B> add(std::string_view name, tensor<T, R, B> const& parameter) {
     static_assert(std::same_as<compute_t<T>, State>,
-                  "cog: state of another precision than the parameters are computed in");
+                  "cog: the state's precision is not the parameters'; for double write adamw<B, double>, and likewise ema, gradient_mean");
     static_assert(R <= most_axes);
     auto const& shape = parameter.extents();
     auto const [at, fresh] = entries_.try_emplace(
