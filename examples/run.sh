@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sets up, builds and runs an example:  sh examples/run.sh [lm | all] [options of the example ...]
+# Sets up, builds and runs an example:  sh examples/run.sh [lm | image | all] [options of the example ...]
 # What an example does with its programs is its own business: examples/NAME/demo.sh.
 # JOBS: how many things to compile at a time (default: all cores).  BUILD_DIR: where (default: build/examples).
 # OUT: where an example leaves its results (default: out/).
@@ -24,7 +24,7 @@ done
 sh "$root/tests/setup.sh"
 cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCOG_NATIVE=ON \
   -DCOG_BUILD_TESTS=OFF -DCOG_BUILD_EXAMPLES=ON -DCOG_BUILD_BENCH=OFF >/dev/null
-cmake --build "$build" --parallel "$jobs"
+for example in $wanted; do cmake --build "$build" --parallel "$jobs" --target "examples/$example/all"; done
 
 for example in $wanted; do
   sh "$root/examples/$example/demo.sh" "$build/examples/$example" "$out/$example" "$@"

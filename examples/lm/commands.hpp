@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "settings.hpp"
+#include "../common/settings.hpp"
 #include "train_settings.hpp"
 
 namespace lm {
@@ -18,12 +18,14 @@ struct sample_settings {
   cog::index_t top_k = 40;
   double top_p = 0.95, min_p = 0.05, repeat_penalty = 1;
   std::vector<std::string> stop;
+  std::string device = "cpu", dtype = "float";
 
   void visit(auto&& f) {
     using s = setting;
     f(s{"Common", "-c,--ckpt", "DIR", "what train wrote, or a converted model", {}, {}, {}, true}, ckpt);
     f(s{"Common", "-p,--prompt", "TEXT", "what the text begins with; \\n and \\t are understood"}, prompt);
-    f(s{"Common", "-t,--threads", "N", "0: all cores", 0, 1024}, threads);
+    f(s{"Common", "-t,--threads", "N", "of the CPU; 0: all cores", 0, 1024}, threads);
+    visit_target(f, device, dtype);
     f(s{"Common", "--no-ema", nullptr, "the weights of the last step, not their average"}, no_ema);
     f(s{"Sampling", "-n,--tokens", "N", "most tokens to write", 1, 1e9}, tokens);
     f(s{"Sampling", "-s,--seed", "N", "the same seed writes the same text", 0, 9e15}, seed);
@@ -44,13 +46,15 @@ struct eval_settings {
   std::string data;
   cog::index_t threads = 0;
   bool no_ema = false;
+  std::string device = "cpu", dtype = "float";
 
   void visit(auto&& f) {
     using s = setting;
     f(s{"Common", "-c,--ckpt", "DIR", "what train wrote, or a converted model; several make a table", {}, {}, {}, true},
       ckpt);
     f(s{"Common", "-d,--data", "FILE|DIR", "text to predict; if not given, what each model's training held out"}, data);
-    f(s{"Common", "-t,--threads", "N", "0: all cores", 0, 1024}, threads);
+    f(s{"Common", "-t,--threads", "N", "of the CPU; 0: all cores", 0, 1024}, threads);
+    visit_target(f, device, dtype);
     f(s{"Common", "--no-ema", nullptr, "the weights of the last step, not their average"}, no_ema);
   }
 };
@@ -72,9 +76,15 @@ struct plot_settings {
   }
 };
 
+/// What a loss is, in pictures.
+inline constexpr char const* loss_axis = "loss (nats per token)";
+
 /// `given`: the settings named on the command line; a resumed run takes the others from its checkpoint.
+template <class B, class T>
 int train(train_settings settings, std::set<std::string> const& given);
+template <class B, class T>
 int sample(sample_settings settings);
+template <class B, class T>
 int eval(eval_settings const& settings);
 int info(info_settings const& settings);
 int plot(plot_settings const& settings);

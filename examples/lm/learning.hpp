@@ -10,14 +10,16 @@
 namespace lm {
 
 /// Tokens [b, n] and, for each, the token that follows it.
+template <class B>
 struct batch {
-  cog::tensor<std::int32_t, 2, device> tokens, targets;
+  cog::tensor<std::int32_t, 2, B> tokens, targets;
 };
 
 /// Sequences that begin anywhere in the training text. The random stream is the position in the data.
+template <class B>
 class batch_source {
  public:
-  batch_source(device::context ctx, std::vector<std::int32_t> tokens, cog::index_t rows, cog::index_t length,
+  batch_source(typename B::context ctx, std::vector<std::int32_t> tokens, cog::index_t rows, cog::index_t length,
                std::uint64_t seed)
       : random{seed, 0}, ctx_(std::move(ctx)), tokens_(std::move(tokens)), rows_(rows), length_(length) {
     if (static_cast<cog::index_t>(tokens_.size()) <= length)
@@ -25,7 +27,7 @@ class batch_source {
                        " needs more than that");
   }
 
-  batch next() {
+  batch<B> next() {
     std::vector<std::int32_t> x, y;
     for (cog::index_t r = 0; r < rows_; ++r) {
       auto const start = tokens_.begin() + random.below(static_cast<cog::index_t>(tokens_.size()) - length_);
@@ -41,7 +43,7 @@ class batch_source {
   cog::random_stream random;
 
  private:
-  device::context ctx_;
+  typename B::context ctx_;
   std::vector<std::int32_t> tokens_;
   cog::index_t rows_, length_;
 };
@@ -63,7 +65,8 @@ struct dropout_points {
 };
 
 /// The mean loss of a batch as recorded values; with `recompute` a block keeps nothing but its input.
-auto recorded_loss(auto& m, batch const& b, dropout_points dropout, bool recompute) {
+template <class B>
+auto recorded_loss(auto& m, batch<B> const& b, dropout_points dropout, bool recompute) {
   if (!recompute) return cross_entropy(m(b.tokens, dropout), b.targets);
   auto x = cog::observe(dropout, "hook_embed", m->embedding(m.record(b.tokens)));
   for (std::size_t l = 0; l < m->layers.size(); ++l)

@@ -10,6 +10,17 @@ namespace lm {
 
 namespace fs = std::filesystem;
 
+namespace {
+/// All files below a folder but hidden ones. One iterator a folder: the error of one that cannot be read then names it.
+void collect(fs::path const& folder, std::vector<fs::path>& files) {
+  for (auto const& e : fs::directory_iterator(folder)) {
+    if (e.path().filename().string().starts_with(".")) continue;
+    if (e.is_regular_file()) files.push_back(e.path());
+    else if (e.is_directory() && !e.is_symlink()) collect(e.path(), files);
+  }
+}
+}  // namespace
+
 std::vector<document> read_documents(fs::path const& path) {
   std::vector<document> out;
   if (!fs::is_directory(path)) {
@@ -18,11 +29,7 @@ std::vector<document> read_documents(fs::path const& path) {
     return out;
   }
   std::vector<fs::path> files;
-  for (auto e = fs::recursive_directory_iterator(path); e != fs::recursive_directory_iterator(); ++e) {
-    bool const hidden = e->path().filename().string().starts_with(".");
-    if (hidden && e->is_directory()) e.disable_recursion_pending();
-    if (!hidden && e->is_regular_file()) files.push_back(e->path());
-  }
+  collect(path, files);
   std::ranges::sort(files);
   for (auto const& file : files) {
     std::string text(cog::mapped_file(file).text());

@@ -5,15 +5,18 @@
 
 #include <cog/core/config.hpp>
 
-#include "settings.hpp"
+#include "../common/settings.hpp"
 
 namespace lm {
+
+using namespace tool;
 
 struct train_settings {
   std::string data, out = "out";
   std::string tokenizer = "bytes";
   double held_out = 0.1;
   cog::index_t seed = 1, threads = 0;
+  std::string device = "cpu", dtype = "float";
 
   std::string attention = "cog";
   cog::index_t layers = 4, heads = 4, dim = 128, hidden = 0, context = 128;
@@ -35,7 +38,8 @@ struct train_settings {
       tokenizer);
     f(s{"Common", "--held-out", "X", "share of the text that is only validated on", 0, 0.9}, held_out);
     f(s{"Common", "-s,--seed", "N", "everything random follows from it", 0, 9e15}, seed);
-    f(s{"Common", "-t,--threads", "N", "0: all cores", 0, 1024}, threads);
+    f(s{"Common", "-t,--threads", "N", "of the CPU; 0: all cores", 0, 1024}, threads);
+    visit_target(f, device, dtype);
 
     f(s{"Model",
         "--attention",
@@ -81,7 +85,7 @@ struct train_settings {
 
   /// Settings that a resumed run cannot change, for they are built into the checkpoint.
   static bool is_fixed(std::string const& name) {
-    return name == "tokenizer" || name == "attention" || name == "layers" || name == "heads" || name == "dim" ||
+    return name == "dtype" || name == "tokenizer" || name == "attention" || name == "layers" || name == "heads" || name == "dim" ||
            name == "hidden" || name == "context";
   }
 };

@@ -7,7 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-namespace lm {
+namespace tool {
 
 std::string format(char const* pattern, ...) {
   std::va_list first, second;
@@ -30,6 +30,8 @@ std::string with_prefix(double x) {
   int const decimals = p == 0 ? 0 : std::abs(x) < 9.995 ? 2 : std::abs(x) < 99.95 ? 1 : 0;
   return format("%.*f%s", decimals, x, prefixes[p]);
 }
+
+std::string counted(long n, char const* what) { return std::to_string(n) + ' ' + what + (n == 1 ? "" : "s"); }
 
 std::string duration(double seconds) {
   auto const s = static_cast<long>(std::lround(std::max(0.0, seconds)));
@@ -78,6 +80,20 @@ void progress_bar::print(std::string_view line) {
   if (again) draw();
 }
 
+void print_table(std::vector<std::vector<std::string>> const& rows) {
+  std::vector<std::size_t> widths(rows.front().size());
+  for (auto const& row : rows)
+    for (std::size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], row[c].size());
+  for (auto const& row : rows) {
+    std::string line;
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      std::string const blanks(widths[c] - row[c].size(), ' ');
+      line += c == 0 ? row[c] + blanks : "  " + blanks + row[c];
+    }
+    std::printf("%s\n", line.c_str());
+  }
+}
+
 namespace {
 volatile std::sig_atomic_t received = 0;
 }
@@ -96,4 +112,4 @@ interruption::~interruption() {
 }
 int interruption::signal() noexcept { return received; }
 
-}  // namespace lm
+}  // namespace tool

@@ -1,4 +1,6 @@
 // cog-lm sample: text on stdout as it is made, its speed on stderr.
+#pragma once
+
 #include <algorithm>
 #include <cstdio>
 #include <string>
@@ -8,13 +10,12 @@
 
 #include <cog/models/generate.hpp>
 
+#include "../common/device.hpp"
+#include "../common/terminal.hpp"
 #include "commands.hpp"
 #include "model.hpp"
-#include "terminal.hpp"
 
 namespace lm {
-
-namespace {
 
 /// Text on its way out: holds back what may be the beginning of a stop text, and tells when one is complete.
 class output {
@@ -60,7 +61,7 @@ class output {
 };
 
 /// \n, \t and \\ of a command line.
-std::string unescaped(std::string const& text) {
+inline std::string unescaped(std::string const& text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
     char const next = i + 1 < text.size() ? text[i + 1] : '\0';
@@ -71,14 +72,13 @@ std::string unescaped(std::string const& text) {
   return out;
 }
 
-}  // namespace
-
+template <class B, class T>
 int sample(sample_settings s) {
   s.prompt = unescaped(s.prompt);
   for (auto& stop : s.stop)
     if ((stop = unescaped(stop)).empty()) throw cog::error("--stop: an empty text would end at once");
-  device::context const ctx({.threads = static_cast<int>(s.threads)});
-  auto const loaded = load_model(ctx, s.ckpt, !s.no_ema, [](std::string const& text) {
+  auto const ctx = make_context<B>(s.threads);
+  auto const loaded = load_model<B, T>(ctx, s.ckpt, !s.no_ema, [](std::string const& text) {
     std::fprintf(stderr, "cog-lm sample: passed over: %s\n", text.c_str());
   });
   auto const& words = loaded.about.words;

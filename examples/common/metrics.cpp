@@ -10,7 +10,7 @@
 
 #include "terminal.hpp"
 
-namespace lm {
+namespace tool {
 
 namespace fs = std::filesystem;
 
@@ -32,7 +32,7 @@ void metrics_log::write(nlohmann::ordered_json const& line) {
   if (!out_) throw cog::error("cannot write ", file_.string());
 }
 
-loss_curves read_curves(fs::path const& folder) {
+loss_curves read_curves(fs::path const& folder, char const* speed) {
   auto const file = folder / "log.jsonl";
   cog::mapped_file const text(file);
   std::istringstream in{std::string(text.text())};
@@ -47,7 +47,7 @@ loss_curves read_curves(fs::path const& folder) {
       if (object.contains("loss")) out.training.push_back({step, object.at("loss").get<double>()});
       if (object.contains("validation_loss"))
         out.validation.push_back({step, object.at("validation_loss").get<double>()});
-      if (object.contains("tokens_per_second")) speeds.push_back(object.at("tokens_per_second").get<double>());
+      if (object.contains(speed)) speeds.push_back(object.at(speed).get<double>());
     }
   } catch (nlohmann::json::exception const& e) {
     throw cog::error(file.string(), ", line ", number, ": ", e.what());
@@ -55,7 +55,7 @@ loss_curves read_curves(fs::path const& folder) {
   out.title = fs::weakly_canonical(folder).filename().string();
   if (!speeds.empty()) {
     std::ranges::nth_element(speeds, speeds.begin() + static_cast<std::ptrdiff_t>(speeds.size() / 2));
-    out.tokens_per_second = speeds[speeds.size() / 2];
+    out.speed = speeds[speeds.size() / 2];
   }
   return out;
 }
@@ -83,7 +83,7 @@ std::string quoted(std::string const& text) {
 
 }  // namespace
 
-std::string plot_losses(std::vector<loss_curves> const& curves, fs::path const& png) {
+std::string plot_losses(std::vector<loss_curves> const& curves, fs::path const& png, std::string const& axis) {
   if (std::system("command -v gnuplot >/dev/null 2>&1") != 0) return "gnuplot is not installed";
   auto beside = png;
   beside += ".new";
@@ -95,7 +95,7 @@ std::string plot_losses(std::vector<loss_curves> const& curves, fs::path const& 
     script << "EOD\n";
   };
   script << "set terminal png truecolor size 1000,600\nset output " << quoted(beside.string())
-         << "\nset xlabel 'step'\nset ylabel 'loss (nats per token)'\nset grid lc rgb '#dddddd'\nset key top right\n";
+         << "\nset xlabel 'step'\nset ylabel " << quoted(axis) << "\nset grid lc rgb '#dddddd'\nset key top right\n";
   std::string plots;
   char const* colours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"};
   double top = 0;
@@ -134,4 +134,4 @@ std::string plot_losses(std::vector<loss_curves> const& curves, fs::path const& 
   return "gnuplot failed";
 }
 
-}  // namespace lm
+}  // namespace tool

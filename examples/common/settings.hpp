@@ -18,7 +18,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-namespace lm {
+namespace tool {
 
 /// `flags` as CLI11 has them: "-n,--tokens". A number outside [low, high] is refused; so is a word not among `words`.
 struct setting {
@@ -37,6 +37,15 @@ struct setting {
     return std::string(all.substr(all.rfind("--") + 2));
   }
 };
+
+/// --device and --dtype (device.hpp).
+void visit_device(auto&& f, std::string& device) {
+  f(setting{"Common", "--device", "NAME", "cpu, or cuda: a GPU", {}, {}, {"cpu", "cuda"}}, device);
+}
+void visit_target(auto&& f, std::string& device, std::string& dtype) {
+  visit_device(f, device);
+  f(setting{"Common", "--dtype", "NAME", "float; on a GPU also bf16 and half, with float master weights", {}, {}, {"float", "bf16", "half"}}, dtype);
+}
 
 /// As short as it can be said: 0.001, 1e-08, 1000000.
 inline std::string brief(double x) {
@@ -139,4 +148,4 @@ void settings_from_json(Settings& settings, nlohmann::json const& object) {
   });
 }
 
-}  // namespace lm
+}  // namespace tool

@@ -1,5 +1,7 @@
 // cog-lm train. Everything random is a function of the seed and of counters that the checkpoint keeps, so that a run
 // that was interrupted and resumed ends with the very same bits as one that was not.
+#pragma once
+
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -12,38 +14,30 @@
 #include <cog/optim/clip.hpp>
 #include <cog/optim/ema.hpp>
 #include <cog/optim/learning_rate.hpp>
+#include <cog/optim/loss_scale.hpp>
 #include <cog/random/random.hpp>
 #include <cog/random/stream.hpp>
 
+#include "../common/device.hpp"
+#include "../common/metrics.hpp"
+#include "../common/terminal.hpp"
+#include "../common/training.hpp"
 #include "commands.hpp"
 #include "learning.hpp"
-#include "metrics.hpp"
 #include "model.hpp"
-#include "terminal.hpp"
 #include "text.hpp"
 
 namespace lm {
 
-namespace {
-
 namespace fs = std::filesystem;
 using cog::index_t;
 
-/// What is printed before the first step.
-class settings_table {
- public:
-  void row(char const* name, std::string const& text) { std::printf("%-12s %s\n", name, text.c_str()); }
-  ~settings_table() {
-    std::printf("\n");
-    std::fflush(stdout);
-  }
-};
-
 /// As a JSON string: on one line whatever it holds.
-std::string on_one_line(std::string const& text) {
+inline std::string on_one_line(std::string const& text) {
   return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+template <class B, class T>
 class training {
  public:
   training(train_settings settings, std::set<std::string> const& given);
@@ -53,72 +47,59 @@ class training {
   void begin(std::set<std::string> const& given);
   void show_settings(split_text const& text) const;
   double one_step(index_t step, nlohmann::ordered_json& line);
+  double work() const;
   void validate(index_t step);
   void save(index_t step);
 
-  network smooth() const { return average_ ? average_->of(*model_) : *model_; }
+  network<B, T> smooth() const { return average_ ? average_->of(*model_) : *model_; }
   void say(std::string const& line) { bar_.print(line); }
 
   train_settings s_;
   fs::path out_;
-  device::context ctx_;
+  typename B::context ctx_;
   std::optional<vocabulary> words_;
-  std::optional<network> model_;
-  std::optional<cog::adamw<device>> optimizer_;
-  std::optional<cog::ema<device>> average_;
-  cog::gradient_mean<device> mean_;
-  std::optional<batch_source> data_;
+  std::optional<network<B, T>> model_;
+  std::optional<cog::adamw<B>> optimizer_;
+  std::optional<cog::ema<B>> average_;
+  cog::gradient_mean<B> mean_;
+  std::optional<batch_source<B>> data_;
   std::vector<std::int32_t> held_out_;
   std::optional<metrics_log> log_;
   cog::learning_rate rate_{};
+  static constexpr bool scales = std::same_as<T, cog::half>;  // the loss, whose gradients would be too small
+  cog::loss_scaler scaler_;
+  double seconds_ = 0;  // of all steps
   index_t first_step_ = 0, saved_ = -1;
   progress_bar bar_{"train"};
 };
 
-training::training(train_settings settings, std::set<std::string> const& given)
+template <class B, class T>
+training<B, T>::training(train_settings settings, std::set<std::string> const& given)
     : s_(std::move(settings)), out_(s_.out) {
   begin(given);
 }
 
-void training::begin(std::set<std::string> const& given) {
-  std::optional<cog::checkpoint_reader> from;
-  auto const note = [&](std::string const& text) {
-    std::fprintf(stderr, "cog-lm train: passed over: %s\n", text.c_str());
-  };
-  if (s_.resume == "auto") from = cog::latest_checkpoint(out_, note);
-  else if (!s_.resume.empty())
-    from = fs::exists(fs::path(s_.resume) / "state.json") ? cog::checkpoint_reader(s_.resume)
-                                                          : cog::latest_checkpoint(s_.resume, note);
-  if (!from && !s_.resume.empty() && s_.resume != "auto")
-    throw cog::error("--resume ", s_.resume, ": no complete checkpoint there");
-  if (!from && !cog::checkpoint_folders(out_).empty())
-    throw cog::error("--out ", out_.string(),
-                     " holds checkpoints already: go on with --resume auto, or choose another folder");
-
-  if (from) {
-    auto settings = train_settings{};
-    settings_from_json(settings, from->state().at("settings"));
-    auto const old = settings_to_json(settings), now = settings_to_json(s_);
-    for (auto const& name : given) {
-      if (train_settings::is_fixed(name) && now.at(name) != old.at(name))
-        throw cog::error("--", name, " ", now.at(name).dump(), ": the checkpoint ", from->folder().string(), " has ",
-                         old.at(name).dump());
-      settings_from_json(settings, {{name, now.at(name)}});
-    }
-    settings.out = s_.out;
-    s_ = std::move(settings);
-    first_step_ = saved_ = from->step();
-  }
+template <class B, class T>
+void training<B, T>::begin(std::set<std::string> const& given) {
+  auto const device = s_.device, dtype = s_.dtype;  // this function was chosen by them
+  auto const from = resume_settings(s_, given, "cog-lm");
+  s_.device = device;
+  if (s_.dtype != dtype)
+    throw cog::error("the checkpoint ", from->folder().string(), " was computed in ", s_.dtype, ": give --dtype ",
+                     s_.dtype);
+  auto const note = [](std::string const&) {};  // it has been said
+  if (from) first_step_ = saved_ = from->step();
   if (s_.data.empty()) throw cog::error("--data is required");
   if (s_.dim % s_.heads != 0 || s_.dim / s_.heads % 2 != 0)
     throw cog::error("--dim ", s_.dim, " and --heads ", s_.heads, ": a head must have a whole, even width");
   if (s_.attention == "cog" && s_.layers < 3)
-    throw cog::error("--attention cog needs --layers 3 or more, not ", s_.layers, ": the first and the last are softmax");
+    throw cog::error("--attention cog needs --layers 3 or more, not ", s_.layers,
+                     ": the first and the last are softmax");
   rate_ = {.peak = s_.lr, .floor = std::min(s_.min_lr, s_.lr), .warmup = s_.warmup, .steps = s_.decay_steps};
   if (rate_.steps == 0) rate_.steps = s_.steps;
   rate_.warmup = std::min(rate_.warmup, rate_.steps);
 
-  ctx_ = device::context({.threads = static_cast<int>(s_.threads)});
+  ctx_ = make_context<B>(s_.threads);
   auto text = hold_out(read_documents(s_.data), s_.held_out);
   if (from) {
     words_ = describe_model(from->folder(), note).words;
@@ -155,6 +136,8 @@ void training::begin(std::set<std::string> const& given) {
     from->load("model.safetensors", *model_);
     from->load("optimizer.safetensors", *optimizer_);
     data_->random.offset = from->state().at("data_offset").get<std::uint64_t>();
+    if (auto const kept = from->state().find("loss_scale"); kept != from->state().end())
+      scaler_.load({kept->at(0).get<double>(), kept->at(1).get<index_t>()});
     if (from->state().at("data_crc32") != data_->crc32() && !given.contains("data"))
       throw cog::error("the text in ", s_.data, " is not the one that the checkpoint ", from->folder().string(),
                        " was trained on; give --data to go on with it");
@@ -169,14 +152,16 @@ void training::begin(std::set<std::string> const& given) {
   if (from) say("resumed from " + from->folder().string());
 }
 
-void training::show_settings(split_text const& text) const {
+template <class B, class T>
+void training<B, T>::show_settings(split_text const& text) const {
   auto const& c = model_->config;
   settings_table table;
   index_t const parameters = parameter_count(*model_);
   index_t const per_step = s_.batch * s_.accumulate * s_.context;
   auto const state = optimizer_->bytes() + (average_ ? average_->bytes() : 0);
-  auto const weights = static_cast<double>(parameters) * sizeof(float);
-  table.row("data", format("%s: %zu documents, %s bytes to learn, %s held out", s_.data.c_str(), text.documents,
+  auto const weights = static_cast<double>(parameters) * sizeof(T);
+  table.row("data", format("%s: %s, %s bytes to learn, %s held out", s_.data.c_str(),
+                           counted(static_cast<long>(text.documents), "document").c_str(),
                            with_prefix(static_cast<double>(total_bytes(text.training))).c_str(),
                            with_prefix(static_cast<double>(total_bytes(text.held_out))).c_str()));
   table.row("tokens", format("%s, %ld in the vocabulary; %s to learn, %s held out", words_->description.c_str(),
@@ -184,17 +169,17 @@ void training::show_settings(split_text const& text) const {
                              with_prefix(static_cast<double>(held_out_.size())).c_str()));
   index_t cog_layers = 0;
   for (index_t l = 0; l < c.n_layers; ++l) cog_layers += c.kind(l) == cog::nn::attention_kind::cog;
-  table.row("attention", format("%s: %ld layers of Cog attention, %ld of softmax", s_.attention.c_str(),
-                                static_cast<long>(cog_layers), static_cast<long>(c.n_layers - cog_layers)));
+  table.row("attention", format("%s: %s of Cog attention, %ld of softmax", s_.attention.c_str(),
+                                counted(cog_layers, "layer").c_str(), static_cast<long>(c.n_layers - cog_layers)));
   table.row("model",
-            format("%ld layers, %ld heads of %ld, width %ld, feed-forward %ld, context %ld",
-                   static_cast<long>(c.n_layers), static_cast<long>(c.n_heads), static_cast<long>(c.head_dim),
-                   static_cast<long>(c.dim), static_cast<long>(c.hidden_dim), static_cast<long>(c.max_seq_length)));
+            format("%s, %s of %ld, width %ld, feed-forward %ld, context %ld", counted(c.n_layers, "layer").c_str(),
+                   counted(c.n_heads, "head").c_str(), static_cast<long>(c.head_dim), static_cast<long>(c.dim),
+                   static_cast<long>(c.hidden_dim), static_cast<long>(c.max_seq_length)));
   table.row("parameters", with_prefix(static_cast<double>(parameters)));
   table.row("memory",
             format("weights %sB, optimiser %sB%s", with_prefix(weights).c_str(),
                    with_prefix(static_cast<double>(state)).c_str(), s_.recompute ? ", activations recomputed" : ""));
-  table.row("device", format("%s, %d threads", std::string(device::name).c_str(), ctx_.threads()));
+  table.row("device", describe(ctx_) + ", computing in " + s_.dtype);
   table.row("batch", format("%ld sequences x %ld, %ld tokens/step", static_cast<long>(s_.batch),
                             static_cast<long>(s_.accumulate), static_cast<long>(per_step)));
   table.row("optimiser",
@@ -208,19 +193,37 @@ void training::show_settings(split_text const& text) const {
 }
 
 /// Returns the seconds that it took.
-double training::one_step(index_t step, nlohmann::ordered_json& line) {
+template <class B, class T>
+double training<B, T>::one_step(index_t step, nlohmann::ordered_json& line) {
   stopwatch const since;
   double loss = 0, norm = 0;
   double const rate = rate_(step);
   auto const micro = [&](index_t i) {
-    batch const b = data_->next();
+    auto const b = data_->next();
     dropout_points const dropout{s_.dropout, static_cast<std::uint64_t>(s_.seed),
                                  static_cast<std::uint64_t>(step * s_.accumulate + i)};
-    auto result = cog::value_and_grad(*model_, [&](auto& m) { return recorded_loss(m, b, dropout, s_.recompute); });
-    loss += static_cast<double>(result.value.item()) / static_cast<double>(s_.accumulate);
+    auto result = cog::value_and_grad(*model_, [&](auto& m) {
+      auto const mean = recorded_loss(m, b, dropout, s_.recompute);
+      if constexpr (scales) return scaler_.scale(mean);
+      else return mean;
+    });
+    double const unit = scales ? scaler_.current() : 1;
+    loss += static_cast<double>(result.value.item()) / unit / static_cast<double>(s_.accumulate);
     return std::move(result.gradients);
   };
-  auto const update = [&](auto const& gradients) {
+  auto const update = [&](auto const& raw) {
+    if constexpr (scales) {
+      auto const gradients = scaler_.unscale(raw);
+      norm = global_norm(*model_, gradients);
+      if (scaler_.update(norm)) {
+        double const scale = s_.clip > 0 && norm > s_.clip ? s_.clip / norm : 1;
+        optimizer_->step(*model_, cog::scaled_gradients<decltype(gradients)>{gradients, scale}, rate);
+      } else {
+        norm = 0;  // this step is left out
+      }
+      return;
+    }
+    auto const& gradients = raw;
     if (s_.clip > 0) {
       auto const clipped = clip_norm(*model_, gradients, s_.clip);
       norm = clipped.norm;
@@ -245,16 +248,46 @@ double training::one_step(index_t step, nlohmann::ordered_json& line) {
     throw cog::error("step ", step + 1, ": the loss is ", loss, ", the norm of its gradient ", norm);
   if (average_) average_->update(*model_);
   double const seconds = since.seconds();
+  seconds_ += seconds;
   line = {{"step", step + 1},
           {"loss", loss},
           {"norm", norm},
           {"lr", rate},
           {"ms", 1e3 * seconds},
           {"tokens_per_second", static_cast<double>(s_.batch * s_.accumulate * s_.context) / seconds}};
+  if (scales) line["loss_scale"] = scaler_.current();
   return seconds;
 }
 
-void training::validate(index_t step) {
+/// Operations of a step: 6 a token for every element of a matrix product, and causal attention's half of 12 n dim a
+/// layer.
+template <class B, class T>
+double training<B, T>::work() const {
+  auto const& c = model_->config;
+  auto const tokens = static_cast<double>(s_.batch * s_.accumulate * s_.context);
+  auto const weights = parameter_count(*model_) - model_->embedding.weight.size();
+  return 6 * tokens * static_cast<double>(weights + c.n_layers * s_.context * c.n_heads * c.head_dim);
+}
+
+/// Operations a second of a large product: the best of those whose size doubles until one takes 20 ms.
+template <class B, class T>
+double product_rate(typename B::context const& ctx) {
+  double best = 0, seconds = 0;
+  for (index_t n = 256; seconds < 0.02 && n <= 8192; n *= 2) {
+    auto const x = cog::eval(cog::cast<T>(cog::rand<float>(ctx, {n, n}, 1)));
+    for (int i = 0; i < 4; ++i) {
+      stopwatch const since;
+      auto const y = cog::eval(matmul(x, x));
+      B::synchronize(ctx);
+      seconds = since.seconds();
+      if (i > 0) best = std::max(best, 2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n) / seconds);
+    }
+  }
+  return best;
+}
+
+template <class B, class T>
+void training<B, T>::validate(index_t step) {
   auto const model = smooth();
   if (held_out_.size() > 1) {
     auto const result = evaluate(model, *words_, held_out_, s_.eval_windows, [&](double done) {
@@ -284,11 +317,15 @@ void training::validate(index_t step) {
   }
 }
 
-void training::save(index_t step) {
+template <class B, class T>
+void training<B, T>::save(index_t step) {
   if (saved_ == step) return;
   auto const folder = cog::save_checkpoint(
       out_, step,
-      {{"settings", settings_to_json(s_)}, {"data_offset", data_->random.offset}, {"data_crc32", data_->crc32()}},
+      {{"settings", settings_to_json(s_)},
+       {"data_offset", data_->random.offset},
+       {"data_crc32", data_->crc32()},
+       {"loss_scale", {scaler_.save().scale, scaler_.save().good}}},
       [&](fs::path const& to) {
         save_description(to, model_->config, *words_);
         save_parameters(*model_, to / "model.safetensors");
@@ -300,50 +337,31 @@ void training::save(index_t step) {
   say("saved      " + folder.string());
 }
 
-int training::run() {
-  interruption const asked;
+template <class B, class T>
+int training<B, T>::run() {
   stopwatch const since;
-  auto const every = [](index_t n, index_t step) { return n > 0 && step % n == 0; };
-  double seconds = 0;
-  index_t counted = 0;
-  for (index_t step = first_step_ + 1; step <= s_.steps; ++step) {
-    nlohmann::ordered_json line;
-    seconds += one_step(step - 1, line);
-    ++counted;
-    log_->write(line);
-    auto const speed = with_prefix(line["tokens_per_second"].get<double>());
-    if (step % s_.log_every == 0 || step == s_.steps || step == first_step_ + 1)
-      say(format("step %ld/%ld | loss %.4f | norm %.2f | lr %.2e | %.1f ms | %s tok/s", static_cast<long>(step),
-                 static_cast<long>(s_.steps), line["loss"].get<double>(), line["norm"].get<double>(),
-                 line["lr"].get<double>(), line["ms"].get<double>(), speed.c_str()));
-    bar_.update(
-        static_cast<double>(step) / static_cast<double>(s_.steps),
-        format("step %ld, loss %.3f, %s tok/s, %s left", static_cast<long>(step), line["loss"].get<double>(),
-               speed.c_str(),
-               duration(seconds / static_cast<double>(counted) * static_cast<double>(s_.steps - step)).c_str()));
-    if (int const signal = interruption::signal()) {
-      save(step);
-      say(format("interrupted after step %ld; go on with: cog-lm train --out %s --resume auto", static_cast<long>(step),
-                 out_.c_str()));
-      return 128 + signal;
-    }
-    if (every(s_.eval_every, step) && step < s_.steps) validate(step);
-    if (every(s_.save_every, step)) save(step);
-  }
-  validate(s_.steps);
-  save(s_.steps);
-  if (auto const why = plot_losses({read_curves(out_)}, out_ / "loss.png"); !why.empty())
+  step_loop const loop{"cog-lm",      s_.out,        first_step_,         s_.steps, s_.log_every,
+                       s_.eval_every, s_.save_every, "tokens_per_second", "tok/s"};
+  if (int const status = run_steps(
+          loop, bar_, *log_, [&](index_t step, auto& line) { return one_step(step, line); },
+          [&](index_t step) { validate(step); }, [&](index_t step) { save(step); }))
+    return status;
+  if (auto const why = plot_losses({read_curves(out_, "tokens_per_second")}, out_ / "loss.png", loss_axis);
+      !why.empty())
     say("no picture of the losses: " + why);
   else say("picture    " + (out_ / "loss.png").string());
-  say(format("%ld steps in %s, at most %sB of tensors", static_cast<long>(counted), duration(since.seconds()).c_str(),
-             with_prefix(static_cast<double>(ctx_.memory().report().peak)).c_str()));
+  say(format("%ld steps in %s, at most %sB of tensors", static_cast<long>(s_.steps - first_step_),
+             duration(since.seconds()).c_str(), with_prefix(static_cast<double>(ctx_.memory().report().peak)).c_str()));
+  if (s_.steps == first_step_) return 0;
+  double const rate = work() * static_cast<double>(s_.steps - first_step_) / seconds_, limit = product_rate<B, T>(ctx_);
+  say(format("model FLOP utilisation %.0f %%: %sFLOP/s of %sFLOP/s that a large product reaches here",
+             100 * rate / limit, with_prefix(rate).c_str(), with_prefix(limit).c_str()));
   return 0;
 }
 
-}  // namespace
-
+template <class B, class T>
 int train(train_settings settings, std::set<std::string> const& given) {
-  return training(std::move(settings), given).run();
+  return training<B, T>(std::move(settings), given).run();
 }
 
 }  // namespace lm

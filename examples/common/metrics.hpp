@@ -9,7 +9,7 @@
 #include <cog/core/config.hpp>
 #include <nlohmann/json.hpp>
 
-namespace lm {
+namespace tool {
 
 class metrics_log {
  public:
@@ -29,13 +29,16 @@ struct loss_curves {
     double step, loss;
   };
   std::vector<point> training, validation;
-  double tokens_per_second = 0;  // in training, the median of the steps
+  double speed = 0;  // in training, the median of the steps
 };
 
-/// Reads log.jsonl below a folder of `train`. Throws when it is not there or not such a log.
-loss_curves read_curves(std::filesystem::path const& folder);
+/// Reads log.jsonl below a folder of `train`; `speed` is the key of what it did a second. Throws when it is not there
+/// or not such a log.
+loss_curves read_curves(std::filesystem::path const& folder, char const* speed);
 
-/// Draws the curves of one or several runs as a PNG through gnuplot. Returns why there is no picture, or nothing.
-std::string plot_losses(std::vector<loss_curves> const& curves, std::filesystem::path const& png);
+/// Draws the curves of one or several runs as a PNG through gnuplot; `axis` says what a loss is. Returns why there is
+/// no picture, or nothing.
+std::string plot_losses(std::vector<loss_curves> const& curves, std::filesystem::path const& png,
+                        std::string const& axis);
 
-}  // namespace lm
+}  // namespace tool

@@ -7,11 +7,14 @@
 #include <cstdio>
 #include <string>
 #include <string_view>
+#include <vector>
 
-namespace lm {
+namespace tool {
 
 /// 38.2 k, 1.25 M: three digits and a prefix.
 std::string with_prefix(double x);
+/// 1 layer, 2 layers: what is counted is given in the singular and takes an s.
+std::string counted(long n, char const* what);
 /// 12 s, 3 min 05 s, 2 h 10 min.
 std::string duration(double seconds);
 /// printf into a string.
@@ -48,6 +51,19 @@ class progress_bar {
   double last_ = -1;
 };
 
+/// What is printed before a long run: a name and a value a line.
+class settings_table {
+ public:
+  void row(char const* name, std::string const& text) { std::printf("%-12s %s\n", name, text.c_str()); }
+  ~settings_table() {
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+};
+
+/// Rows of equal length, the first of names; numbers to the right. On stdout.
+void print_table(std::vector<std::vector<std::string>> const& rows);
+
 /// While it lives, the first SIGINT or SIGTERM only sets a flag; the second ends the program as usual.
 class interruption {
  public:
@@ -62,4 +78,4 @@ class interruption {
   }, before_term_{};
 };
 
-}  // namespace lm
+}  // namespace tool
