@@ -1,9 +1,12 @@
 // Attention, forward and backward, under both rules: floating-point operations a second and their share of the
 // multiply-add peak of the threads used, measured in the same process. Forward counts 4 B H N^2 D operations (half of
 // that when causal), backward 2.5 times as many. MB is the memory a call takes beside its arguments. `decoding` is one
-// query over a cache: bytes of keys and values read a second.
+// query over a cache: bytes of keys and values read a second, and their share of what a plain copy of as many reads and
+// writes and of what a plain sum reads. Rows of bf16 also have their share of the rate of products of bf16 in pairs, by
+// AMX or AVX512-BF16, where the processor has one.
 #include <benchmark/benchmark.h>
 
+#include <map>
 #include <vector>
 
 #include <cog/attention/attention.hpp>
@@ -17,7 +20,7 @@ namespace {
 using namespace cog;
 
 cpu::context const ctx;
-double const peak = machine::fma_peak<float>(ctx);
+double const peak = machine::fma_peak<float>(ctx), pair_peak = machine::pair_peak(ctx);
 
 /// Seconds a call, and the memory it takes at most beside its arguments: results and work space.
 struct measured {
@@ -56,9 +59,11 @@ struct problem {
   }
 };
 
+template <class T>
 void report(benchmark::State& state, double operations, measured const& m) {
   state.counters["GF/s"] = operations / m.seconds * 1e-9;
   state.counters["share_of_peak"] = operations / m.seconds / peak;
+  if (std::same_as<T, bf16> && pair_peak > 0) state.counters["share_of_pair_peak"] = operations / m.seconds / pair_peak;
   state.counters["MB"] = m.megabytes;
 }
 
@@ -66,7 +71,7 @@ template <class Rule, class T, class Mask>
 void forward(benchmark::State& state, Mask const& mask) {
   problem<T> const x(state.range(0), state.range(1));
   auto const m = measure(state, [&] { benchmark::DoNotOptimize(attention_forward<Rule>(x.q, x.k, x.v, mask)); });
-  report(state, x.operations(std::is_same_v<Mask, causal_type>), m);
+  report<T>(state, x.operations(std::is_same_v<Mask, causal_type>), m);
 }
 template <class Rule, class T, class Mask>
 void backward(benchmark::State& state, Mask const& mask) {
@@ -75,7 +80,7 @@ void backward(benchmark::State& state, Mask const& mask) {
   auto const m = measure(state, [&] {
     benchmark::DoNotOptimize(attention_backward<Rule>(x.q, x.k, x.v, f.out, f.logsumexp, x.dout, mask));
   });
-  report(state, 2.5 * x.operations(std::is_same_v<Mask, causal_type>), m);
+  report<T>(state, 2.5 * x.operations(std::is_same_v<Mask, causal_type>), m);
 }
 template <class Rule, class T>
 void decoding(benchmark::State& state, index_t heads, index_t key_heads) {
@@ -85,7 +90,14 @@ void decoding(benchmark::State& state, index_t heads, index_t key_heads) {
                           v = cast<T>(randn<float>(ctx, {1, key_heads, n, d}, 3));
   double const seconds =
       measure(state, [&] { benchmark::DoNotOptimize(attention_forward<Rule>(q, k, v, causal)); }).seconds;
-  state.counters["GB/s"] = static_cast<double>(2 * key_heads * n * d) * sizeof(T) / seconds * 1e-9;
+  double const bytes = static_cast<double>(2 * key_heads * n * d) * sizeof(T);
+  state.counters["GB/s"] = bytes / seconds * 1e-9;
+  static std::map<double, std::pair<double, double>> known;  // copying and reading
+  auto const [at, fresh] = known.try_emplace(bytes);
+  auto const size = static_cast<std::size_t>(bytes);
+  if (fresh) at->second = {machine::copy_bandwidth(ctx, size), machine::read_bandwidth(ctx, size)};
+  state.counters["share_of_copy"] = bytes / seconds / at->second.first;
+  state.counters["share_of_read"] = bytes / seconds / at->second.second;
 }
 
 using shapes = std::vector<std::vector<std::int64_t>>;

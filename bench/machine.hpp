@@ -1,17 +1,26 @@
-// The machine's own ceilings, measured in the process that is compared with them: multiply-add rate and copy bandwidth.
+// The machine's own ceilings, measured in the process that is compared with them: multiply-add rate, of float and of pairs of
+// bf16, and bandwidth of copying and of reading.
 #pragma once
 
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <ctime>
 #include <vector>
 
 #include <cog/backend/cpu/context.hpp>
+#include <cog/backend/cpu/pairs.hpp>
 #include <cog/backend/cpu/simd.hpp>
 
 namespace machine {
 
+/// The time; of a process that has one core only, its thread's own, so that what else runs there does not count.
 inline double seconds() {
+#if defined(CLOCK_THREAD_CPUTIME_ID)
+  static bool const one_core = cog::cpu_detail::usable_cores() == 1;
+  timespec own;
+  if (one_core && clock_gettime(CLOCK_THREAD_CPUTIME_ID, &own) == 0) return static_cast<double>(own.tv_sec) + 1e-9 * static_cast<double>(own.tv_nsec);
+#endif
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
@@ -47,6 +56,41 @@ double fma_peak(cog::cpu_context const& ctx) {
   });
 }
 
+#if defined(__x86_64__)
+/// Ten chains of VDPBF16PS.
+__attribute__((target("avx512f,avx512bf16"))) inline void pair_chains(int steps) {
+  constexpr int chains = 10;
+  cog::cpu_detail::float_x16 const a = {}, b = {};
+  cog::cpu_detail::float_x16 sum[chains] = {};
+  for (int i = 0; i < steps; ++i)
+#pragma GCC unroll 10
+    for (int c = 0; c < chains; ++c) __asm__ volatile("vdpbf16ps %2, %1, %0" : "+v"(sum[c]) : "v"(a), "v"(b));
+}
+/// Four sums in tiles, one after the other, as pair_product keeps them.
+inline void pair_tiles(int steps) {
+  using tiles = cog::cpu_detail::amx_tiles;
+  cog::cpu_detail::tile_shapes shapes;
+  for (int t = 0; t < 6; ++t) shapes.rows[t] = 16, shapes.bytes[t] = 64;
+  tiles::configure(shapes);
+  for (int i = 0; i < steps; ++i) tiles::dot<0, 4, 5>(), tiles::dot<1, 4, 5>(), tiles::dot<2, 4, 5>(), tiles::dot<3, 4, 5>();
+  tiles::release();
+}
+#endif
+
+/// Floating-point operations a second of products of bf16 in pairs on all threads, by AMX where there is AMX; 0 where the processor
+/// has no instruction for them.
+inline double pair_peak([[maybe_unused]] cog::cpu_context const& ctx) {
+#if defined(__x86_64__)
+  constexpr int steps = 200'000;
+  auto const rate = [&](double operations, void (*work)(int)) {
+    return best_rate(operations * steps * ctx.threads(), [&] { ctx.run(ctx.threads(), [&](cog::index_t) { work(steps); }); });
+  };
+  if (cog::cpu_detail::amx_tiles::usable()) return rate(4 * 2.0 * 16 * 16 * 32, pair_tiles);
+  if (__builtin_cpu_supports("avx512bf16")) return rate(10 * 4.0 * 16, pair_chains);
+#endif
+  return 0;
+}
+
 /// Bytes read plus bytes written a second by memcpy of `bytes` on all threads.
 inline double copy_bandwidth(cog::cpu_context const& ctx, std::size_t bytes = std::size_t{1} << 28) {
   std::vector<char> from(bytes, 1), to(bytes, 2);
@@ -54,6 +98,26 @@ inline double copy_bandwidth(cog::cpu_context const& ctx, std::size_t bytes = st
   return best_rate(2.0 * static_cast<double>(part) * ctx.threads(), [&] {
     ctx.run(ctx.threads(), [&](cog::index_t t) {
       std::memcpy(to.data() + static_cast<std::size_t>(t) * part, from.data() + static_cast<std::size_t>(t) * part, part);
+    });
+  });
+}
+
+/// Bytes read a second by adding up `bytes` of floats on all threads.
+inline double read_bandwidth(cog::cpu_context const& ctx, std::size_t bytes) {
+  using S = cog::cpu_detail::simd<float>;
+  constexpr std::size_t sums = 8, step = sums * S::size;
+  std::vector<float> const x(bytes / sizeof(float), 1.0f);
+  std::size_t const part = x.size() / static_cast<std::size_t>(ctx.threads()) / step * step;
+  return best_rate(static_cast<double>(part * sizeof(float)) * ctx.threads(), [&] {
+    ctx.run(ctx.threads(), [&](cog::index_t t) {
+      float const* const p = x.data() + static_cast<std::size_t>(t) * part;
+      S sum[sums];
+      for (S& s : sum) s = S(0.0f);
+      for (std::size_t i = 0; i < part; i += step)
+        for (std::size_t u = 0; u < sums; ++u) sum[u] += S::load(p + i + u * S::size);
+      for (std::size_t u = 1; u < sums; ++u) sum[0] += sum[u];
+      float volatile keep = reduce_add(sum[0]);
+      (void)keep;
     });
   });
 }
