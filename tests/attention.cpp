@@ -226,3 +226,17 @@ TEST_CASE("calls and their errors") {
   says(message_of([&] { cog::attention_backward<cog::cog_rule>(q, k, v, f.out, f.logsumexp, q); }),
        {"[2, 4, 3, 8]", "[2, 4, 3, 6]"});
 }
+
+TEST_CASE("results lie as the queries do, gradients as what they are of: a layer takes heads apart and together without a copy") {
+  cog::cpu_context const ctx;
+  auto const packed = normal<float>(ctx, {2, 9, 4, 8}, 1);  // [B, N, H, D]
+  auto const heads_first = [](auto const& x) { return cog::permuted(x, {0, 2, 1, 3}); };
+  auto const q = heads_first(packed), k = heads_first(normal<float>(ctx, {2, 9, 4, 8}, 2));
+  auto const f = cog::attention_forward<cog::cog_rule>(q, k, k.copy(), cog::causal);
+  CHECK(heads_first(f.out).is_contiguous());
+  auto const d = cog::attention_backward<cog::cog_rule>(q, k, k.copy(), f.out, f.logsumexp, q, cog::causal);
+  CHECK(heads_first(d.dq).is_contiguous());
+  CHECK(heads_first(d.dk).is_contiguous());
+  CHECK(d.dv.is_contiguous());
+  CHECK(cog::attention_forward<cog::cog_rule>(q.copy(), k, k).out.is_contiguous());
+}

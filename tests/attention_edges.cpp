@@ -52,6 +52,7 @@ TEST_CASE("windows, also where queries outnumber keys") {
     }
   problem<double> const x(ctx, 1, 2, 2, 200, 70, 8, 8);
   check_both(x, cog::causal, sees_causal(200, 70));  // the first 130 queries see nothing
+  check_both(x, cog::sliding_window{std::numeric_limits<index_t>::max()}, sees_causal(200, 70));
 }
 
 TEST_CASE("no queries, no keys, no width, one key") {
@@ -202,6 +203,42 @@ TEST_CASE("tiny and huge scores") {
   for (index_t i = 0; i < 4; ++i) z.q(0, 0, i, 0) = 1e-20f;
   for (index_t j = 0; j < 6; ++j) z.k(0, 0, j, 0) = (j % 2 ? 1e-20f : -1e-20f) * static_cast<float>(j + 1);
   check_both(z, cog::no_mask, sees_all());
+}
+
+TEST_CASE("scores of any finite size: the largest takes all, in both passes") {
+  index_t const keys = 90;
+  for (index_t const queries : {1, 5, 70})
+    for (float const size : {0x1p10f, 0x1p20f, 0x1p33f, 0x1p60f, 0x1p100f, 0x1p121f}) {
+      CAPTURE(queries, size);
+      problem<float> x(ctx, 1, 1, 1, queries, keys, 1, 3);
+      for (index_t i = 0; i < queries; ++i) x.q(0, 0, i, 0) = i % 2 ? -size : size;
+      for (index_t j = 0; j < keys; ++j) x.k(0, 0, j, 0) = static_cast<float>(j * 7 % keys + 1);  // 90 at j = 77, 1 at j = 0
+      auto const check_rule = [&]<class Rule>(Rule) {
+        auto const f = cog::attention_forward<Rule>(x.q, x.k, x.v, cog::no_mask, {.scale = 1.0});
+        auto const d = cog::attention_backward<Rule>(x.q, x.k, x.v, f.out, f.logsumexp, x.dout, cog::no_mask, {.scale = 1.0});
+        bool const is_cog = std::same_as<Rule, cog::cog_rule>;
+        auto dv = cog::zeros<float>(ctx, {1, 1, keys, 3});
+        for (index_t i = 0; i < queries; ++i) {
+          index_t const winner = is_cog || i % 2 == 0 ? 77 : 0;
+          float const sign = is_cog && i % 2 ? -1.0f : 1.0f;
+          CHECK(f.logsumexp(0, 0, i) == (is_cog || i % 2 == 0 ? 90 * size : -size));
+          for (index_t c = 0; c < 3; ++c) {
+            CHECK(f.out(0, 0, i, c) == sign * x.v(0, 0, winner, c));
+            dv(0, 0, winner, c) += sign * x.dout(0, 0, i, c);
+          }
+        }
+        CHECK(cog::max(cog::abs(d.dv - dv)).item() < 1e-4);
+        CHECK(std::isfinite(cog::sum(d.dq).item()));
+      };
+      check_rule(cog::cog_rule{});
+      check_rule(cog::softmax_rule{});
+    }
+  // Where a logsumexp is rounded by more than 1, shares stay shares.
+  problem<float> y(ctx, 1, 1, 1, 70, 140, 16, 8);
+  y.q = y.q * 1e10f;
+  auto const f = cog::attention_forward<cog::cog_rule>(y.q, y.k, y.v);
+  auto const d = cog::attention_backward<cog::cog_rule>(y.q, y.k, y.v, f.out, f.logsumexp, y.dout);
+  CHECK(cog::max(cog::abs(d.dv)).item() <= 2 * cog::sum(cog::abs(y.dout)).item());
 }
 
 TEST_CASE("rows far apart in size keep their own maximum") {

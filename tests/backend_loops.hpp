@@ -44,7 +44,7 @@ struct loops {
   template <std::size_t R>
   static index_t offset(std::array<index_t, R> const& at, index_t const* strides) {
     index_t sum = 0;
-    for (std::size_t a = 0; a < R; ++a) sum += at[a] * strides[a];
+    for (std::size_t a = 0; a != R; ++a) sum += at[a] * strides[a];
     return sum;
   }
   template <class T, int R, std::size_t N>
@@ -106,7 +106,8 @@ struct loops {
 
   template <class R, class F, class In, class T, std::size_t N>
   static void reduce(context const&, F const& f, std::array<index_t, N> const& shape, int kept, In const& in, T* out) {
-    using C = std::conditional_t<requires { R::scalar_only; }, compute_t<typename F::value_type>, compute_t<T>>;
+    constexpr bool positional = requires { R::positional; };
+    using C = std::conditional_t<positional, compute_t<typename F::value_type>, compute_t<T>>;
     index_t outputs = 1;
     for (int a = 0; a < kept; ++a) outputs *= shape[static_cast<std::size_t>(a)];
     if (outputs == 0) return;
@@ -114,7 +115,11 @@ struct loops {
     index_t const length = size_of(shape) / outputs;
     index_t i = 0;
     each(shape, [&](auto const& at) {
-      R::push(states[static_cast<std::size_t>(i++ / length)], static_cast<C>(call(f, in, at)));
+      auto& state = states[static_cast<std::size_t>(i / length)];
+      C const x = static_cast<C>(call(f, in, at));
+      if constexpr (positional) R::push(state, x, i % length);
+      else R::push(state, x);
+      ++i;
     });
     for (auto const& s : states) *out++ = T(R::finish(s, length));
   }
@@ -134,16 +139,17 @@ struct loops {
         }(std::make_integer_sequence<int, sizeof...(Input)>{});
       };
       C stats[Op::statistics];
+      auto const statistic = [&]<int K>(std::integral_constant<int, K>) {
+        constexpr bool adds = row_kind_of<Op, K> == row_kind::sum;
+        C total = adds ? C(0) : -math::infinity<C>;
+        along([&](auto... x) {
+          C const term = op.template term<K>(stats, x...);
+          total = adds ? total + term : math::max(total, term);
+        });
+        stats[K] = op.template finish<K>(total, n);
+      };
       [&]<int... K>(std::integer_sequence<int, K...>) {
-        ([&] {
-          constexpr bool adds = Op::template kind<K>() == row_kind::sum;
-          C total = adds ? C(0) : -math::infinity<C>;
-          along([&](auto... x) {
-            C const term = op.template term<K>(stats, x...);
-            total = adds ? total + term : math::max(total, term);
-          });
-          stats[K] = op.template finish<K>(total, n);
-        }(), ...);
+        (statistic(std::integral_constant<int, K>{}), ...);
       }(std::make_integer_sequence<int, Op::statistics>{});
       row(r, stats);
       index_t i = r++ * n;

@@ -117,6 +117,20 @@ TEST_CASE("only the newest are kept") {
   // Going back and on again from an older one: what lies ahead is not counted, and not touched.
   save(root.path, 35, model, 1);
   CHECK(names(root.path) == std::vector<std::string>{"step-00000035", "step-00000040"});
+  // Numbers count, not their spelling.
+  save(root.path, 99'999'999, model, 1);
+  save(root.path, 100'000'000, model, 1);
+  CHECK(names(root.path) == std::vector<std::string>{"step-100000000"});
+}
+
+TEST_CASE("places that cannot hold checkpoints are named") {
+  folder const root;
+  parts model(1);
+  put(root.path / "file", "");
+  CHECK_THROWS_WITH(save(root.path / "file" / "below", 1, model), Catch::Contains("create") && Catch::Contains("file/below"));
+  CHECK_THROWS_WITH(cog::latest_checkpoint(root.path / "file"), Catch::Contains("read") && Catch::Contains("file"));
+  CHECK_THROWS_AS(save(root.path, -1, model), cog::error);
+  CHECK_THROWS_AS(save("/proc/nowhere", 1, model), cog::error);
 }
 
 TEST_CASE("a checkpoint of the same step is replaced") {
@@ -147,6 +161,12 @@ TEST_CASE("a failure while writing leaves what was there") {
   CHECK(cog::latest_checkpoint(root.path)->step() == 10);
   save(root.path, 30, model);
   CHECK(names(root.path) == std::vector<std::string>{"step-00000010", "step-00000030"});
+}
+
+TEST_CASE("a state that is not UTF-8 is written and read all the same") {
+  folder const root;
+  cog::save_checkpoint(root.path, 1, {{"data", "caf\xe9.txt"}}, [](fs::path const&) {});
+  CHECK(cog::latest_checkpoint(root.path)->state().at("data") == "caf\xef\xbf\xbd.txt");
 }
 
 TEST_CASE("damage is named") {
@@ -187,10 +207,30 @@ TEST_CASE("damage is named") {
     CHECK_THROWS_WITH(cog::checkpoint_reader(path.parent_path()), Catch::Contains(state.string()));
     CHECK_FALSE(cog::latest_checkpoint(root.path));
   }
+  SECTION("a folder under another step's name") {
+    fs::rename(path.parent_path(), root.path / "step-00000020");
+    CHECK_THROWS_WITH(cog::checkpoint_reader(root.path / "step-00000020"), Catch::Contains("of step 10"));
+    fs::rename(root.path / "step-00000020", root.path / "best");
+    CHECK(cog::checkpoint_reader(root.path / "best").step() == 10);
+  }
+  SECTION("a bit of state.json is wrong") {
+    auto const state = path.parent_path() / "state.json";
+    auto const whole = content(state);
+    for (std::size_t i = 0; i < whole.size(); ++i) {
+      auto text = whole;
+      text[i] ^= 1;
+      put(state, text);
+      REQUIRE_THROWS_WITH(cog::checkpoint_reader(path.parent_path()), Catch::Contains(state.string()));
+    }
+    auto text = whole;
+    text.replace(text.find("\"seed\": 7"), 9, "\"seed\": 8");
+    put(state, text);
+    CHECK_THROWS_WITH(cog::checkpoint_reader(path.parent_path()), Catch::Contains("not what was written"));
+  }
   SECTION("state.json of a later format") {
     auto const state = path.parent_path() / "state.json";
     auto text = content(state);
-    text.replace(text.find("\"format_version\": 1"), 19, "\"format_version\": 9");
+    text.replace(text.find("\"format_version\": 2"), 19, "\"format_version\": 9");
     put(state, text);
     CHECK_THROWS_WITH(cog::checkpoint_reader(path.parent_path()), Catch::Contains("format_version 9"));
   }

@@ -4,6 +4,7 @@
 
 #include <cog/models/cogformer.hpp>
 #include <cog/models/generate.hpp>
+#include <cog/optim/adamw.hpp>
 
 #include "nn_common.hpp"
 
@@ -41,6 +42,12 @@ TEST_CASE("the number of parameters, their names and shapes", "[cogformer]") {
                           "layers.0.attention_norm.weight layers.0.ffn_norm.weight layers.1.attention.qw "));
   CHECK(names.ends_with("layers.2.ffn_norm.weight norm.weight output.weight "));
   CHECK(m.output.weight.extents() == std::array<index_t, 2>{11, 12});
+}
+
+TEST_CASE("the published size has 141 million parameters", "[cogformer]") {
+  cogformer<cog::bf16, cpu> const m(ctx, {.vocab_size = 32000, .n_layers = 12, .max_seq_length = 2048, .dim = 768, .n_heads = 12,
+                                          .head_dim = 64, .hidden_dim = 2304});
+  CHECK(cog::parameter_count(m) == 141'183'744);
 }
 
 TEST_CASE("attn_type and the kind of each layer", "[cogformer]") {
@@ -101,6 +108,25 @@ TEST_CASE("prefill, chunks and one token at a time give the same logits", "[cogf
       CHECK(distance(m(slice(x, 1, 5, 9), cache), slice(whole, 1, 5, 9)) < 1e-4);
     }
   }
+}
+
+TEST_CASE("a cache that counts in the backend's memory gives the same logits", "[cogformer]") {
+  auto const m = make(small);
+  auto const x = cog::randint<std::int64_t>(ctx, {2, 20}, 0, 11, 1);
+  auto const whole = m(x);
+  auto cache = m.make_cache(2, 18);
+  (void)m(slice(x, 1, 0, 5), cache);
+  cog::counted_cogformer_cache counted(cache);
+  index_t at = 5;
+  for (index_t n : {1, 4, 1, 7}) {
+    CHECK(distance(m(slice(x, 1, at, at + n), counted), slice(whole, 1, at, at + n)) < 1e-4);
+    at += n;
+  }
+  CHECK(counted.length.item() == 18);
+  (void)m(slice(x, 1, 18, 20), counted);  // what does not fit is dropped
+  CHECK(distance(counted.layers[0].keys(), slice(cache.layers[0].all_keys(), 2, 0, 18)) == 0);
+  check_error([&] { m(cog::zeros<std::int64_t>(ctx, {1, 1}), counted); }, {"counted_cache", "[1, ", "[2, "});
+  check_error([] { cog::counted_cogformer_cache(cog::cogformer_cache<float, cog::cpu>{}); }, {"without layers"});
 }
 
 TEST_CASE("documents in one row equal separate rows", "[cogformer]") {
@@ -215,6 +241,27 @@ TEST_CASE("gradients of the whole model against differences", "[cogformer]") {
   CHECK(result.ok);
 }
 
+TEST_CASE("a warm training step takes no memory from the system", "[cogformer]") {
+  cpu::context const one({.threads = 1});  // on more, what is in use at once varies
+  cogformer<float, cpu> m(one, small);
+  m.initialise(1);
+  cog::adamw<cpu> optimizer(m);
+  auto const x = cog::randint<std::int64_t>(one, {2, 20}, 0, 11, 1), y = cog::randint<std::int64_t>(one, {2, 20}, 0, 11, 2);
+  auto const step = [&] {
+    auto const [loss, gradients] = cog::value_and_grad(m, [&](auto& model) { return cog::cross_entropy(model(x), y); });
+    optimizer.step(m, gradients, 1e-3);
+  };
+  auto const taken = [&] {
+    auto const usage = one.memory().report();
+    return usage.in_use + usage.cached;
+  };
+  step();
+  step();
+  auto const before = taken();
+  for (int i = 0; i < 5; ++i) step();
+  CHECK(taken() == before);
+}
+
 TEST_CASE("errors of the model name what is wrong", "[cogformer]") {
   auto const m = make();
   check_error([&] { m(ids({1, 11})); }, {"11"});
@@ -223,6 +270,41 @@ TEST_CASE("errors of the model name what is wrong", "[cogformer]") {
   check_error([&] { m(ids({1, 2, 3, 4, 5}), cache); }, {"kv_cache", "5", "4"});
   check_error([&] { m(cog::zeros<std::int64_t>(ctx, {2, 3}), cache); }, {"kv_cache"});
   check_error([&] { m(ids({1, 2}), cog::document{cog::zeros<std::int32_t>(ctx, {1, 3})}); }, {"document", "[1, 3]", "[1, 2]"});
+}
+
+TEST_CASE("an observer sees every point of the model under its name, and what it writes there goes on", "[cogformer]") {
+  auto const m = make();
+  auto const x = ids({3, 1, 4, 1, 5});
+  std::vector<std::string> points{"hook_embed", "ln_final.hook_scale", "ln_final.hook_normalized"};
+  for (std::string const block : {"blocks.0.", "blocks.1.", "blocks.2."})
+    for (auto const* part : {"hook_resid_pre", "ln1.hook_scale", "ln1.hook_normalized", "attn.hook_q", "attn.hook_k", "attn.hook_v",
+                             "attn.hook_attn_scores", "attn.hook_attn", "attn.hook_z", "attn.hook_result", "hook_attn_out",
+                             "hook_resid_mid", "ln2.hook_scale", "ln2.hook_normalized", "hook_mlp_out", "hook_resid_post"})
+      points.push_back(block + part);
+  cog::hooks<float, cpu> hooks;
+  for (auto const& point : points) hooks.cache(point);
+  auto const y = m(x, hooks);
+  for (auto const& point : points) CHECK(hooks.has_cached(point));
+  CHECK(relative(y, m(x)) < 1e-5);
+  auto const at = [&](char const* point) { return hooks.cached<3>(point); };
+  CHECK(same_bits(at("hook_embed"), m.embedding(x)));
+  CHECK(same_bits(at("blocks.0.hook_resid_pre"), at("hook_embed")));
+  CHECK(same_bits(at("blocks.2.hook_resid_pre"), at("blocks.1.hook_resid_post")));
+  CHECK(relative(at("ln_final.hook_normalized") * at("ln_final.hook_scale"), at("blocks.2.hook_resid_post")) < 1e-5);
+  CHECK(same_bits(m.logits(at("ln_final.hook_normalized") * m.norm.weight), y));
+  CHECK(cog::min(hooks.cached<4>("blocks.1.attn.hook_attn")).item() < 0);
+  CHECK(cog::min(hooks.cached<4>("blocks.0.attn.hook_attn")).item() >= 0);
+
+  // Layer 1 without what its second head adds is the model whose ow has zeros there.
+  hooks.reset();
+  hooks.write<4>("blocks.1.attn.hook_result", [](auto& heads) { cog::select(heads, 2, 1).assign(0); });
+  auto without = cog::copy_of(m);
+  cog::slice(without.layers[1].attention.ow, 0, 6, 12).assign(0);
+  CHECK(relative(m(x, hooks), without(x)) < 1e-5);
+  CHECK(relative(m(x, hooks), y) > 1e-3);
+  hooks.reset();
+  hooks.write<3>("hook_embed", [&](auto& embedded) { embedded = m.embedding(ids({7, 7, 7, 7, 7})); });
+  CHECK(same_bits(m(x, hooks), m(ids({7, 7, 7, 7, 7}))));
 }
 
 TEST_CASE("generation: seeds, rows, stops, streaming, and a window that slides", "[cogformer][generate]") {

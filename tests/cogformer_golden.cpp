@@ -1,33 +1,16 @@
 // The language model against the values of the published code (golden files).
 #include <nlohmann/json.hpp>
 
-#include <cog/io/safetensors.hpp>
 #include <cog/models/cogformer.hpp>
 #include <cog/models/generate.hpp>
 
-#include "nn_common.hpp"
+#include "golden_common.hpp"
 
 using namespace nn_test;
 using cog::cogformer, cog::cogformer_config, cog::cpu;
 using tokens_t = tensor<std::int64_t, 2>;
 
 namespace {
-
-cog::cpu::context const on_two{{.threads = 2}};
-
-/// The tensors of a file whose names begin with a prefix.
-struct part_of_file {
-  cog::safetensors_file const& file;
-  std::string prefix;
-  std::vector<std::string> names() const {
-    std::vector<std::string> out;
-    for (auto const& name : file.names())
-      if (name.starts_with(prefix)) out.push_back(name.substr(prefix.size()));
-    return out;
-  }
-  bool contains(std::string_view name) const { return file.contains(prefix + std::string(name)); }
-  void load_into(std::string_view name, auto const& target) const { file.load_into(prefix + std::string(name), target); }
-};
 
 /// A golden file, its model and its batch.
 struct golden {

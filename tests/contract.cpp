@@ -71,6 +71,22 @@ TEST_CASE("matmul: shapes and strides") {
   check_shapes<cog::half>({1, 9, 40}, random);
 }
 
+TEST_CASE("matmul: rows and columns that repeat or overlap in memory") {
+  generator random(11);
+  auto const line = dense<float>(random, {80});
+  auto const seen_as = [&](std::array<index_t, 2> const& shape, std::array<index_t, 2> const& strides) {
+    return tensor<float, 2>(line.storage_handle(), const_cast<float*>(line.data()) + 30, shape, strides);
+  };
+  for (index_t m : {1, 2, 9})
+    for (index_t n : {1, 3, 17})
+      for (std::array<index_t, 2> const strides : {std::array<index_t, 2>{0, 1}, {1, 0}, {0, 0}, {1, 1}, {2, 1}, {-1, 1}, {1, -1}, {-2, 1}}) {
+        auto const a = seen_as({m, 8}, strides), b = seen_as({8, n}, strides);
+        CAPTURE(m, n, strides);
+        check_matrix(cog::eval(cog::matmul(a, b)), multiply(a, b));
+        check_matrix(cog::eval(cog::matmul(cog::transposed(b), cog::transposed(a))), multiply(cog::transposed(b), cog::transposed(a)));
+      }
+}
+
 TEST_CASE("matmul: long and large") {
   generator random(2);
   for (auto [m, n, k] : {std::array<index_t, 3>{1, 1000, 300}, {700, 1, 500}, {3, 2, 20000}, {300, 520, 70}, {257, 129, 311}, {600, 3, 600}}) {

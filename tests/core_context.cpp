@@ -7,6 +7,7 @@
 #include <future>
 #include <thread>
 
+#include <sched.h>
 #include <sys/resource.h>
 
 // The sanitizers end the program where memory runs out, unless told to be like any other allocator.
@@ -45,6 +46,22 @@ TEST_CASE("run: every task once, whatever the number of threads") {
   CHECK(cog::cpu::context().threads() >= 1);
   CHECK_THROWS_AS((cog::cpu::context{{.threads = -1}}), cog::error);
 }
+
+#if defined(__linux__)
+TEST_CASE("a context takes no more threads than there are cores for it") {
+  std::thread([] {
+    cpu_set_t all, one;
+    REQUIRE(sched_getaffinity(0, sizeof all, &all) == 0);
+    CHECK(cog::cpu::context().threads() == CPU_COUNT(&all));
+    int core = 0;
+    while (!CPU_ISSET(core, &all)) ++core;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    REQUIRE(sched_setaffinity(0, sizeof one, &one) == 0);
+    CHECK(cog::cpu::context().threads() == 1);
+  }).join();
+}
+#endif
 
 TEST_CASE("run: many short jobs in a row") {
   cog::cpu::context const ctx{{.threads = 4}};

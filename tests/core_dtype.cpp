@@ -87,6 +87,20 @@ TEST_CASE("bf16 and half: rounding as Eigen's") {
   }
 }
 
+TEST_CASE("bf16 and half: doubles and integers are rounded once") {
+  CHECK(static_cast<double>(half(1 + 0x1p-11)) == 1);
+  CHECK(static_cast<double>(half(1 + 0x1p-11 + 0x1p-40)) == 1 + 0x1p-10);
+  CHECK(static_cast<double>(half(-1 - 0x1p-11 - 0x1p-40)) == -1 - 0x1p-10);
+  CHECK(static_cast<double>(half(1 + 0x3p-11 - 0x1p-40)) == 1 + 0x1p-10);
+  CHECK(static_cast<double>(bf16(1 + 0x1p-8 + 0x1p-50)) == 1 + 0x1p-7);
+  CHECK(static_cast<double>(bf16((1 << 24) + (1 << 16) + 1)) == (1 << 24) + (1 << 17));
+  CHECK(half(1e300).bits == half(INFINITY).bits);
+  CHECK(half(65520 - 1e-9).bits == half(65504).bits);  // 65520 is the middle between the largest half and infinity
+  CHECK(bf16(-1e-300).bits == 0x8000);
+  CHECK(static_cast<double>(half(0x1p-25 + 0x1p-70)) == 0x1p-24);
+  CHECK(std::isnan(static_cast<float>(half(std::numeric_limits<double>::quiet_NaN()))));
+}
+
 TEST_CASE("bf16: a NaN whose payload lies in the lower half stays a NaN") {
   for (std::uint32_t bits : {0x7f800001u, 0xff800001u, 0x7fffffffu, 0xffffffffu}) {
     CHECK(std::isnan(static_cast<float>(bf16(std::bit_cast<float>(bits)))));

@@ -204,6 +204,7 @@ TEST_CASE("views: what does not exist is refused, with the shape") {
   CHECK_THROWS_AS(cog::slice(x, 0, 2, 1), cog::error);
   CHECK_THROWS_AS(cog::slice(x, 0, -4, 3), cog::error);
   CHECK_THROWS_AS(cog::slice(x, 0, 0, 3, 0), cog::error);
+  CHECK(cog::slice(x, 0, 1, 3, std::numeric_limits<index_t>::max()).to_vector() == std::vector<std::int32_t>{4, 5, 6, 7});
   CHECK_THROWS_AS(cog::slice(x, 0, 0, 3, -1), cog::error);
   CHECK_THROWS_AS(cog::slice(x, 2, 0, 1), cog::error);
   CHECK_THROWS_AS(cog::slice(x, -3, 0, 1), cog::error);

@@ -63,6 +63,8 @@ TEST_CASE("creation: shapes that cannot be") {
   CHECK_FALSE(none.has_storage());
   CHECK_THROWS_AS(none.context(), cog::error);
   CHECK_THROWS_AS((tensor<float, 0>().item()), cog::error);
+  CHECK_THROWS_AS((tensor<float, 0>()()), cog::error);
+  CHECK_THROWS_WITH(cog::arange<float>(ctx, -1), Catch::Contains("-1"));
 }
 
 TEST_CASE("copying a handle shares, copy() copies, writes of one element are seen by all handles") {

@@ -37,6 +37,7 @@ TEST_CASE("dtype of a result") {
   // Numbers take the dtype beside them.
   CHECK((has_type<float>(f * 2) && has_type<float>(2.5 * f) && has_type<bf16>(b + 1) && has_type<bf16>(0.5 * b)));
   CHECK((has_type<int32_t>(i + 1) && has_type<uint8_t>(u * 3) && has_type<int64_t>(5 - l)));
+  CHECK((has_type<int32_t>(m + 1u) && has_type<int64_t>(m + 1LL) && has_type<int64_t>(m + std::size_t{1}) && has_type<double>(m * 2.5L)));
   CHECK((has_type<int32_t>(m + 1) && has_type<float>(m * 2.5f) && has_type<float>(cog::where(m, f, 0))));
   CHECK((has_type<float>(cog::maximum(f, 0)) && has_type<float>(cog::pow(f, 2)) && has_type<float>(cog::clamp(f, -1, 1))));
 }
@@ -119,6 +120,24 @@ TEST_CASE("whole numbers") {
   CHECK(values(m * i) == std::vector<int32_t>{-3, 0, 0});
   CHECK(values(m + 1) == std::vector<int32_t>{2, 2, 1});
   CHECK(values(m * 2.5f) == std::vector<float>{2.5f, 2.5f, 0});
+}
+
+TEST_CASE("numbers beside integers must fit them") {
+  auto const u = row<uint8_t>({44, 0, 255});
+  auto const i = row<int32_t>({1, -2});
+  CHECK(values(u == 255) == std::vector<int>{0, 0, 1});
+  CHECK(values(u == 44L) == std::vector<int>{1, 0, 0});
+  CHECK_THROWS_WITH(u == 300, Catch::Contains("300") && Catch::Contains("uint8"));  // not 44
+  CHECK_THROWS_AS(u == -1, cog::error);
+  CHECK_THROWS_AS(i + 5'000'000'000, cog::error);
+  CHECK_THROWS_AS(i < 0x80000000u, cog::error);
+  CHECK_THROWS_AS(cog::where(u == 44, u, 256), cog::error);
+  CHECK_THROWS_AS(u.assign(256), cog::error);
+  CHECK(values(u) == std::vector<uint8_t>{44, 0, 255});
+  CHECK(values(i * true) == std::vector<int32_t>{1, -2});
+  auto const m = row<bool>({true, false});
+  m.assign(1);
+  CHECK(values(m) == std::vector<int>{1, 1});
 }
 
 TEST_CASE("cast: rounds when it narrows, truncates to whole numbers") {

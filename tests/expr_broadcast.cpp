@@ -125,3 +125,40 @@ TEST_CASE("large: split over threads at odd places") {
     CHECK(right);
   }
 }
+
+TEMPLATE_TEST_CASE("a permuted copy of any size, also on several threads", "", float, double, cog::bf16, std::int64_t, bool) {
+  cog::cpu::context const three({.threads = 3});
+  for (index_t const a : {1, 15, 16, 17, 130, 300})
+    for (index_t const b : {1, 16, 33, 129, 1100}) {
+      std::vector<int> values(static_cast<std::size_t>(6 * a * b));
+      for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<int>(i * 7919 % 101);
+      auto const x = cog::eval(cog::cast<TestType>(cog::from(three, values, {2, a, 3, b})));
+      auto const y = cog::permuted(x, {2, 3, 0, 1}).copy(), z = cog::transposed(x).copy();
+      bool same = true;
+      for (index_t i = 0; i < 2; ++i)
+        for (index_t j = 0; j < a; ++j)
+          for (index_t k = 0; k < 3; ++k)
+            for (index_t l = 0; l < b; ++l)
+              same = same && float(y(k, l, i, j)) == float(x(i, j, k, l)) && float(z(i, j, l, k)) == float(x(i, j, k, l));
+      INFO(a << " by " << b);
+      CHECK(same);
+    }
+}
+
+TEST_CASE("results larger than any cache, aligned and not, on several threads") {
+  cog::cpu::context const three({.threads = 3});
+  index_t const n = (9 << 20) + 5;
+  auto const x = cog::arange<float>(three, n);
+  cog::tensor y = x * 2 + 1;
+  auto z = cog::zeros<float>(three, {n + 1});
+  cog::slice(z, 0, 1, n + 1).assign(x * 2 + 1);
+  bool same = z(0) == 0;
+  for (index_t i = 0; i < n; ++i) {
+    float const expected = static_cast<float>(i) * 2 + 1;
+    same = same && y(i) == expected && z(i + 1) == expected;
+  }
+  CHECK(same);
+  y = y + x;
+  for (index_t i = 0; i < n; i += 1001) same = same && y(i) == static_cast<float>(i) * 2 + 1 + static_cast<float>(i);
+  CHECK(same);
+}

@@ -100,6 +100,13 @@ auto random_matrix(index_t rows, index_t columns, std::uint64_t seed) { return r
     CHECK(result.ok);                          \
   } while (false)
 
+/// Its parameter is not row-major.
+struct turned {
+  tensor<double, 2, cpu> weight = transposed(random_matrix(3, 2, 7));
+  void visit(auto&& f) { f("weight", weight); }
+  auto operator()(auto const& x) const { return matmul(x, weight); }
+};
+
 }  // namespace
 
 TEST_CASE("every op of the table has the derivative it states, on scalars and on SIMD values") {
@@ -122,6 +129,14 @@ TEST_CASE("gradcheck notices a wrong derivative") {
   auto const result = gradcheck(wrong, x);
   CHECK_FALSE(result.ok);
   CHECK(result.message.find("argument 0[") != std::string::npos);
+}
+
+TEST_CASE("gradcheck of a parameter of any strides") {
+  turned m;
+  auto const before = m.weight.to_vector();
+  auto const x = random_matrix(4, 2, 1);
+  REQUIRE_GRADIENT(m, [&](auto& model) { return sum(square(model(x)) * random_matrix(4, 3, 2)); });
+  CHECK(m.weight.to_vector() == before);
 }
 
 TEST_CASE("element-wise expressions: repeated leaves, broadcasting, mixed dtypes, choice") {
@@ -201,6 +216,8 @@ TEST_CASE("views, indexed access and joins") {
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(cumulative_sum(a, 0)) * cumulative_sum(a, 1)); }, x);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(take(a, ids))); }, x);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(take_along(a, ids))); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(square(top_k(a, 2).values) * slice(r, 1, 0, 2)) + sum(a); }, transposed(x));
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(square(top_k(flatten(a), 3).values)); }, x);
 }
 
 TEST_CASE("checkpoint: the same gradient, without what lies between") {

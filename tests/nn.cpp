@@ -129,6 +129,8 @@ TEST_CASE("load_parameters is strict, and leaves other handles alone", "[nn][mod
   file.at["b"] = cog::ones<float>(ctx, {1, 3});
   check_error([&] { cog::load_parameters(m, file); }, {"unexpected: c"});
   cog::load_parameters(m, file, [](auto const& name) { return name == "c"; });
+  for (char const* name : {"d", "e", "f", "g", "h"}) file.at[name] = cog::ones<float>(ctx, {1, 1});
+  check_error([&] { cog::load_parameters(m, file); }, {"unexpected: c, d, e, f and 2 more"});
 }
 
 TEST_CASE("initialisation depends on the seed and the name alone", "[nn][init]") {
@@ -313,6 +315,9 @@ TEST_CASE("swiglu: silu on the pw branch, the first expert of the recipe", "[nn]
   check_gradients(m, x);
   check_error([&] { nn::swiglu<double, cog::cpu>(ctx, 4, 10, {}); }, {"recipe"});
   check_error([&] { nn::swiglu<double, cog::cpu>(ctx, 4, 10, {1, 0}); }, {"recipe", "0"});
+  constexpr index_t most = std::numeric_limits<index_t>::max();
+  check_error([&] { nn::swiglu<double, cog::cpu>(ctx, 4, 10, {most, most}); }, {"recipe", "10 hidden"});
+  check_error([&] { nn::swiglu<double, cog::cpu>(ctx, 4, 2, {1, 2}); }, {"2 hidden", "3 shares"});
 }
 
 TEST_CASE("gelu mlp", "[nn][mlp]") {

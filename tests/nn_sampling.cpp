@@ -102,6 +102,7 @@ TEST_CASE("settings out of range are errors that name them", "[sampling]") {
   check_error([] { tokens(logits, {.top_p = 1.5}); }, {"top_p", "1.5"});
   check_error([] { tokens(logits, {.min_p = -0.1}); }, {"min_p", "-0.1"});
   check_error([] { tokens(logits, {.repetition_penalty = 0}); }, {"repetition_penalty", "0"});
+  check_error([] { tokens(logits, {.repetition_penalty = INFINITY}, {1}); }, {"repetition_penalty", "inf"});
   check_error([] { tokens(logits, {.repetition_penalty = 2}, {4}); }, {"4"});
 }
 

@@ -221,6 +221,41 @@ TEST_CASE("clipping by the global norm") {
   CHECK_THROWS_WITH(cog::clip_norm(model, broken, 1.0), Catch::Contains("'bias' is not finite"));
 }
 
+TEST_CASE("a rate may be a schedule or a tensor, and the norm a tensor: a step then needs nothing of the host") {
+  cog::learning_rate const schedule{.peak = 1e-2, .floor = 1e-3, .warmup = 3, .steps = 8};
+  parts<float> by_number, by_schedule, by_tensor, by_formula;
+  cog::adamw<cog::cpu> first(by_number), second(by_schedule), third(by_tensor), fourth(by_formula);
+  auto const norm = cog::zeros<double>(ctx, cog::extents<0>{});
+  auto const rate = cog::zeros<double>(ctx, cog::extents<0>{});
+  for (index_t step = 0; step < 10; ++step) {
+    made_up const g{static_cast<std::uint64_t>(step)};
+    auto const clipped = cog::clip_norm(by_number, g, 1.0);
+    first.step(by_number, clipped, schedule(step));
+    second.step(by_schedule, cog::clip_norm(by_schedule, g, 1.0, norm), schedule);
+    CHECK(norm.item() == clipped.norm);
+    rate.assign(schedule(step));
+    third.step(by_tensor, clipped, rate);
+    fourth.step(by_formula, clipped, [&](auto const& made) { return where(made < 3.0, 1e-2 * (made + 1.0) / 4.0, schedule(made)); });
+  }
+  CHECK(second.steps() == 10);
+  CHECK(all_values(by_tensor) == all_values(by_number));
+  auto const expected = all_values(by_number), actual = all_values(by_schedule), formula = all_values(by_formula);
+  for (auto const& [name, x] : expected)
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      CHECK(actual.at(name)[i] == Approx(x[i]).epsilon(1e-6));
+      CHECK(formula.at(name)[i] == Approx(x[i]).epsilon(1e-6));
+    }
+  CHECK_THROWS_AS(second.step(by_schedule, made_up{0}, cog::learning_rate{-1.0}), cog::error);
+  CHECK(second.steps() == 10);
+
+  // Where the norm is not finite, the gradients are 0.
+  auto const broken = [](auto const& p) { return cog::full<float>(ctx, p.extents(), std::numeric_limits<float>::quiet_NaN()); };
+  auto const nothing = cog::clip_norm(by_number, broken, 1.0, norm);
+  CHECK(std::isnan(norm.item()));
+  CHECK(cog::global_norm(by_number, nothing) == 0);
+  CHECK_THROWS_AS(cog::clip_norm(by_number, made_up{0}, 0.0, norm), cog::error);
+}
+
 TEST_CASE("the mean over small batches") {
   parts<float> model;
   cog::gradient_mean<cog::cpu> mean;
@@ -259,4 +294,46 @@ TEST_CASE("a moving average of the parameters") {
     for (std::size_t i = 0; i < x.size(); ++i) REQUIRE(x[i] == Approx(expected[name][i]).margin(1e-5));
   }
   CHECK_THROWS_WITH((cog::ema<cog::cpu>(model, 1.0)), Catch::Contains("decay"));
+}
+
+namespace {
+struct weights_of_half {
+  cog::tensor<cog::half, 1, cog::cpu> w;
+  void visit(auto&& f) { f("w", w); }
+};
+}  // namespace
+
+TEST_CASE("small gradients of half survive by loss scaling, and a step that overflows is left out") {
+  cog::cpu::context const ctx;
+  weights_of_half model{cog::full<cog::half>(ctx, {8}, cog::half(1.0f))};
+  cog::adamw<cog::cpu> optimizer(model, {.weight_decay = 0});
+  auto const x = cog::full<cog::half>(ctx, {8}, cog::half(1e-4f));
+  auto const gradients_at = [&](cog::loss_scaler const& scaler) {
+    return scaler.unscale(cog::value_and_grad(model, [&](auto& m) {
+                            return scaler.scale(sum(cog::cast<float>(m.record(m->w) * x * x)));  // 1e-8: below half's least number
+                          }).gradients);
+  };
+  CHECK(cog::global_norm(model, gradients_at(cog::loss_scaler(1))) == 0);
+  cog::loss_scaler scaler(0x1p44, 3);  // 2^44 1e-8 is above the largest half
+  int made = 0, left_out = 0;
+  for (int i = 0; i < 30; ++i) {
+    auto const g = gradients_at(scaler);
+    double const norm = cog::global_norm(model, g);
+    if (!scaler.update(norm)) {
+      ++left_out;
+      continue;
+    }
+    ++made;
+    CHECK(norm == Approx(std::sqrt(8.0) * 1e-8).epsilon(0.01));
+    optimizer.step(model, g, 1e-3);
+  }
+  CHECK(made > 15);
+  CHECK(left_out > 1);
+  auto const kept = scaler.save();
+  cog::loss_scaler again(1, 3);
+  again.load(kept);
+  CHECK(again.current() == scaler.current());
+  CHECK_THROWS_AS(cog::loss_scaler(3.0), cog::error);
+  cog::loss_scaler hopeless;
+  CHECK_THROWS_WITH([&] { for (int i = 0; i < 60; ++i) hopeless.update(std::nan("")); }(), Catch::Contains("at any scale"));
 }

@@ -18,6 +18,7 @@ TEST_CASE("reduce: results and shapes") {
   CHECK(cog::mean(cog::scalar<float>(context(), 3)).item() == 3);
   CHECK(cog::sum(x > 2).item() == 4);
   CHECK(cog::sum(cog::full<bool>(context(), {1000}, true)).item() == 1000);
+  CHECK(cog::product(cog::full<std::uint8_t>(context(), {9}, 100)).item() == 1'000'000'000'000'000'000);
   CHECK(cog::eval(x - cog::mean(x, -1, cog::keep)).to_vector() == std::vector<float>{-1, 0, 1, -1, 0, 1});
   CHECK_THROWS_AS(cog::sum(x, 2), cog::error);
   CHECK_THROWS_AS(cog::sum(x, -3), cog::error);
@@ -101,6 +102,18 @@ TEST_CASE("reduce: large, accurate, the same bits with 1 to 8 threads") {
   };
   auto const want = all(x);
   for (int threads = 2; threads <= 8; ++threads) CHECK(all(x.to(cog::cpu::context{{.threads = threads}})) == want);
+}
+
+TEST_CASE("reduce: ten million equal numbers do not drift") {
+  index_t const n = 10'000'000;
+  auto const mean_of = [](auto const& x) { return cog::sum(x).item() / static_cast<double>(x.size()); };
+  for (float v : {0.1f, 1.1f}) {
+    auto const x = cog::full<float>(context(), {16}, v);
+    CHECK(near(mean_of(cog::expand(cog::slice(x, 0, 0, 1), {n})), v, 4e-6));                    // lanes along the sum
+    CHECK(near(mean_of(cog::expand(cog::slice(x, 0, 0, 10, 3), {n / 4, 4})), v, 4e-6));         // runs shorter than a register
+    CHECK(near(cog::sum(cog::expand(x, {n / 16, 16}), 0)(3) / (n / 16.0), v, 4e-6));            // lanes across it
+    CHECK(near(cog::variance(cog::expand(cog::slice(x, 0, 0, 1), {n})).item(), 0, 0, 1e-12));
+  }
 }
 
 TEST_CASE("sum_to: the gradient of broadcasting") {

@@ -34,11 +34,11 @@ inline double sum(std::vector<double> const& v) {
   for (double x : v) s += x;
   return static_cast<double>(s);
 }
-/// What the error of a sum is measured against: it grows with the number of terms that follow each other.
+/// What the error of a sum is measured against: it grows with the number of terms that follow each other, 512 at most.
 inline double magnitude(std::vector<double> const& v) {
   double s = 0;
   for (double x : v) s += std::abs(x);
-  return s * (1 + static_cast<double>(v.size()) / 50);
+  return s * (1 + std::min(static_cast<double>(v.size()), 512.0) / 50);
 }
 inline double mean(std::vector<double> const& v) { return sum(v) / static_cast<double>(v.size()); }
 inline double product(std::vector<double> const& v) {

@@ -162,3 +162,19 @@ TEST_CASE("rows: the same bits with 1 to 8 threads") {
   auto const want = run(1);
   for (int threads = 2; threads <= 8; ++threads) CHECK(run(threads) == want);
 }
+
+TEST_CASE("rows: results larger than any cache, aligned and not, on several threads") {
+  cog::cpu::context const three{{.threads = 3}};
+  for (cog::index_t const n : {512, 515}) {
+    cog::index_t const rows = (9 << 20) / n;
+    auto const x = cog::randn<float>(three, {rows, n}, 1);
+    auto const soft = cog::softmax(x), normal = cog::layer_norm(x);
+    for (cog::index_t r = 0; r < rows; r += 101) {
+      auto const row = cog::slice(x, 0, r, r + 1);
+      bool const same = cog::slice(soft, 0, r, r + 1).to_vector() == cog::softmax(row).to_vector() &&
+                        cog::slice(normal, 0, r, r + 1).to_vector() == cog::layer_norm(row).to_vector();
+      if (!same) FAIL("row " << r << " of " << n);
+    }
+    CHECK(cog::select(soft, 0, rows - 1).to_vector() == cog::softmax(cog::select(x, 0, rows - 1)).to_vector());
+  }
+}

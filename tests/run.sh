@@ -8,7 +8,10 @@ jobs=${JOBS:-$(nproc)}
 build=${BUILD_DIR:-$root/build/tests}
 
 sh "$root/tests/setup.sh"
+cuda=OFF
+! command -v nvcc >/dev/null 2>&1 || cuda=ON  # compiled wherever that can be; run where there is a GPU, and elsewhere left at PTX
+nvidia-smi -L >/dev/null 2>&1 && code=real || code=virtual
 cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-  -DCOG_BUILD_TESTS=ON -DCOG_BUILD_EXAMPLES=ON -DCOG_BUILD_BENCH=OFF
+  -DCOG_BUILD_TESTS=ON -DCOG_BUILD_EXAMPLES=ON -DCOG_BUILD_BENCH=OFF -DCOG_BUILD_CUDA=$cuda -DCMAKE_CUDA_ARCHITECTURES=90a-$code
 cmake --build "$build" --parallel "$jobs"
 exec ctest --test-dir "$build" --output-on-failure --parallel "$jobs" "$@"

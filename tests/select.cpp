@@ -62,6 +62,11 @@ TEST_CASE("add_rows: repeated rows add up, in order") {
   CHECK(cog::sum(table).item() == 0);  // checked before anything is written
   CHECK_THROWS_AS(cog::add_rows(table, cog::from<std::int64_t>(context(), {0, 1}), cog::ones<float>(context(), {2, 3})), cog::error);
   CHECK_THROWS_AS(cog::add_rows(table, cog::from<std::int64_t>(context(), {0, 1}), cog::ones<float>(context(), {3, 2})), cog::error);
+
+  // Rows of the table itself are those of before.
+  auto own = cog::from<float>(context(), {{1, 2}, {3, 4}, {5, 6}});
+  cog::add_rows(own, cog::from<std::int64_t>(context(), {1, 2, 2}), own);
+  CHECK(own.to_vector() == std::vector<float>{1, 2, 4, 6, 5 + 3 + 5, 6 + 4 + 6});
 }
 
 TEST_CASE("take_along, add_along: one element of each row") {
@@ -83,6 +88,13 @@ TEST_CASE("take_along, add_along: one element of each row") {
   });
   CHECK_THROWS_AS(cog::take_along(x, ids_below<std::int32_t>(random, 11, std::array<index_t, 2>{3, 4})), cog::error);
   CHECK_THROWS_AS(cog::take_along(x, cog::full<std::int64_t>(context(), {4, 3}, 11)), cog::error);
+  for (auto const& [some, given] : {std::pair{std::array<index_t, 2>{5, 3}, std::array<index_t, 2>{5, 3}}, {{3, 4}, {4, 3}}, {{4, 3}, {4, 2}}})
+    CHECK_THROWS_WITH(cog::add_along(y, cog::zeros<std::int64_t>(context(), some), cog::ones<float>(context(), given)),
+                      Catch::Contains("add_along") && Catch::Contains("[4, 3, 11]"));
+  CHECK_THROWS_AS(cog::add_along(y, cog::full<std::int64_t>(context(), {4, 3}, 11), values), cog::error);
+  auto own = cog::from<float>(context(), {{1, 2}, {3, 4}});
+  cog::add_along(own, cog::from<std::int64_t>(context(), {1, 1}), cog::select(own, 1, 1));
+  CHECK(own.to_vector() == std::vector<float>{1, 4, 3, 8});
 }
 
 TEST_CASE("concatenate: along every axis, any strides") {

@@ -83,7 +83,16 @@ auto dense(generator& random, index_t const (&shape)[N], double low = -3, double
   return dense<T>(random, std::to_array(shape), low, high);
 }
 
-/// Random numbers behind random strides: axes in any order in memory, steps, margins.
+/// The elements of an axis in the opposite order: a negative stride.
+template <class T, int R>
+tensor<T, R> reversed(tensor<T, R> const& x, std::size_t axis) {
+  auto strides = x.strides();
+  T* const last = const_cast<T*>(x.data()) + std::max<index_t>(0, x.extents()[axis] - 1) * strides[axis];
+  strides[axis] = -strides[axis];
+  return {x.storage_handle(), last, x.extents(), strides};
+}
+
+/// Random numbers behind random strides: axes in any order in memory, steps, margins, either direction.
 template <class T, std::size_t N>
 tensor<T, static_cast<int>(N)> strided(generator& random, std::array<index_t, N> const& shape, double low = -3, double high = 3,
                                        cog::cpu::context const& ctx = context()) {
@@ -101,7 +110,10 @@ tensor<T, static_cast<int>(N)> strided(generator& random, std::array<index_t, N>
   }
   tensor<T, R> base(ctx, whole);
   for (index_t i = 0; i < base.size(); ++i) base.data()[i] = random_value<T>(random, low, high);
-  for (std::size_t k = 0; k < N; ++k) base = cog::slice(base, static_cast<int>(k), begin[k], whole[k], step[k]);
+  for (std::size_t k = 0; k < N; ++k) {
+    base = cog::slice(base, static_cast<int>(k), begin[k], whole[k], step[k]);
+    if (random() % 4 == 0) base = reversed(base, k);
+  }
   return cog::permuted(base, back);
 }
 

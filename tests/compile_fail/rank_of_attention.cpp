@@ -1,4 +1,4 @@
-// expect: no matching function for call to
+// expect: attention is over q, k and v of shape [batch, head, position, width]
 #include "backends.hpp"
 
 #include <cog/attention/attention.hpp>

@@ -29,7 +29,11 @@ __global__ void ops(float const* x, float* out) { every_op(std::type_identity<co
 template <class R>
 __device__ float reduced(float const* x, int n) {
   typename R::template state<float> a, b;
-  for (int i = 0; i < n; ++i) R::push(i % 2 ? a : b, x[i]);
+  constexpr bool positional = requires { R::positional; };
+  for (int i = 0; i < n; ++i) {
+    if constexpr (positional) R::push(i % 2 ? a : b, x[i], i);
+    else R::push(i % 2 ? a : b, x[i]);
+  }
   R::merge(a, b);
   return static_cast<float>(R::finish(a, n));
 }

@@ -14,7 +14,10 @@ fail() {
   exit 1
 }
 
-# The headers as a consumer names them: cog/cog.hpp, cog/core/version.hpp ...
+# The headers as a consumer names them: cog/cog.hpp, cog/core/version.hpp ... those of the GPU backend apart.
 headers() {
-  (cd "$root/include" && find cog -name '*.hpp' | LC_ALL=C sort)
+  (cd "$root/include" && find cog -name '*.hpp' ! -path '*/cuda/*' ! -name cuda.hpp | LC_ALL=C sort)
+}
+gpu_headers() {
+  (cd "$root/include" && find cog -name '*.hpp' \( -path '*/cuda/*' -o -name cuda.hpp \) | LC_ALL=C sort)
 }

@@ -1,0 +1,263 @@
+// Every set of instructions that this machine has gives the same attention and the same products, up to rounding, and
+// each of them the same bits on one thread and on three.
+#include <catch2/catch.hpp>
+
+#include <cmath>
+#include <limits>
+
+#include <cog/attention/attention.hpp>
+#include <cog/backend/cpu/cpu.hpp>
+#include <cog/expr/contract.hpp>
+#include <cog/random/random.hpp>
+
+namespace {
+
+using namespace cog;
+using cpu_detail::chosen_instructions, cpu_detail::instructions;
+
+/// Calls f under every set of instructions, from the widest down, and puts things back.
+template <class F>
+void under_each(F const& f) {
+  auto const best = cpu_detail::best_instructions();
+  for (auto use : {instructions::compiled, instructions::avx2, instructions::avx512}) {
+    if (use > best) continue;
+    chosen_instructions() = use;
+    INFO("instructions " << static_cast<int>(use));
+    f();
+  }
+  chosen_instructions() = best;
+}
+
+template <int R>
+double distance(tensor<float, R, cpu> const& a, tensor<float, R, cpu> const& b) {
+  double largest = 0;
+  auto const x = a.to_vector(), y = b.to_vector();
+  REQUIRE(x.size() == y.size());
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    double const d = std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i]));
+    if (!(d <= largest)) largest = d;  // a NaN stays
+  }
+  return largest;
+}
+
+template <class Rule, class Mask>
+void check_attention(Mask const& mask, index_t heads, index_t key_heads, index_t queries, index_t keys, index_t width) {
+  cpu::context const ctx, three({.threads = 3});
+  auto const q = randn<float>(ctx, {2, heads, queries, width}, 1),
+             k = randn<float>(ctx, {2, key_heads, keys, width}, 2),
+             v = randn<float>(ctx, {2, key_heads, keys, width}, 3),
+             g = randn<float>(ctx, {2, heads, queries, width}, 4);
+  double const scale = 1 / std::sqrt(static_cast<double>(width));
+  auto const expected = composed::forward<Rule>(q, k, v, mask, scale);
+  auto const slopes = composed::backward<Rule>(q, k, v, expected.out, expected.logsumexp, g, mask, scale);
+  under_each([&] {
+    auto const f = attention_forward<Rule>(q, k, v, mask);
+    CHECK(distance(f.out, expected.out) < 1e-4);
+    CHECK(distance(f.logsumexp, expected.logsumexp) < 1e-4);
+    auto const d = attention_backward<Rule>(q, k, v, expected.out, expected.logsumexp, g, mask);
+    CHECK(distance(d.dq, slopes.dq) < 1e-3);
+    CHECK(distance(d.dk, slopes.dk) < 1e-3);
+    CHECK(distance(d.dv, slopes.dv) < 1e-3);
+
+    auto const on = [&](auto const& x) { return from(three, x.to_vector(), x.extents()); };
+    auto const other = attention_forward<Rule>(on(q), on(k), on(v), mask);
+    CHECK(other.out.to_vector() == f.out.to_vector());
+  });
+}
+
+}  // namespace
+
+TEST_CASE("attention is the same under every set of instructions") {
+  check_attention<cog_rule>(no_mask, 2, 2, 70, 90, 24);
+  check_attention<softmax_rule>(no_mask, 2, 1, 33, 130, 17);
+  check_attention<cog_rule>(causal, 4, 2, 129, 129, 32);
+  check_attention<softmax_rule>(causal, 1, 1, 65, 200, 64);
+  check_attention<cog_rule>(sliding_window{19}, 2, 2, 100, 100, 8);
+  check_attention<cog_rule>(no_mask, 2, 2, 1, 300, 40);  // decoding
+  check_attention<softmax_rule>(causal, 4, 1, 2, 130, 67);
+}
+
+TEST_CASE("products are the same under every set of instructions") {
+  cpu::context const ctx, three({.threads = 3});
+  for (auto [m, k, n] :
+       {std::array<index_t, 3>{1, 7, 5}, {5, 300, 65}, {97, 16, 64}, {200, 257, 130}, {6, 1, 17}, {64, 64, 3}}) {
+    auto const a = randn<float>(ctx, {m, k}, 1), b = randn<float>(ctx, {k, n}, 2);
+    auto const bias = randn<float>(ctx, {n}, 3);
+    auto const wide = [](auto const& x) { return eval(cast<double>(x)); };
+    tensor<float, 2, cpu> const expected = cast<float>(matmul(wide(a), wide(b)) + wide(bias));
+    under_each([&] {
+      tensor<float, 2, cpu> const y = matmul(a, b) + bias;
+      CHECK(distance(y, expected) < 1e-4);
+      // Operands that lie transposed.
+      auto const at = transposed(transposed(a).copy()), bt = transposed(transposed(b).copy());
+      tensor<float, 2, cpu> const z = matmul(at, bt) + bias;
+      CHECK(distance(z, expected) < 1e-4);
+      auto const on = [&](auto const& x) { return from(three, x.to_vector(), x.extents()); };
+      CHECK(tensor<float, 2, cpu>(matmul(on(a), on(b)) + on(bias)).to_vector() == y.to_vector());
+    });
+  }
+}
+
+TEMPLATE_TEST_CASE("products of few rows or columns, however the matrix lies", "", float, bf16, half) {
+  cpu::context const ctx, three({.threads = 3});
+  for (index_t const few : {1, 2, 3})
+    for (auto const& [k, n] : {std::pair<index_t, index_t>{1, 5}, {70, 16}, {300, 130}, {40, 2100}}) {
+      auto const draw = [](cpu::context const& c, extents<2> e, std::uint64_t seed) {
+        return eval(cast<TestType>(randn<float>(c, e, seed)));
+      };
+      auto const wide = [](auto const& x) { return eval(cast<double>(x)); };
+      auto const x = draw(ctx, {few, k}, 1), w = draw(ctx, {k, n}, 2);
+      auto const bias = eval(cast<TestType>(randn<float>(ctx, {n}, 3)));
+      auto const turned = transposed(transposed(w).copy()), apart = slice(draw(ctx, {k, 2 * n}, 4), 1, 0, 2 * n, 2);
+      double const bound = std::same_as<TestType, float> ? 1e-5 : std::same_as<TestType, half> ? 1e-3 : 8e-3;
+      auto const near = [&](auto const& y, tensor<double, 2, cpu> const& expected) {
+        CHECK(distance(eval(cast<float>(y)), eval(cast<float>(expected))) < bound * max(abs(expected)).item());
+      };
+      under_each([&] {
+        INFO(few << " x " << k << " x " << n);
+        near(eval(matmul(x, w) + bias), matmul(wide(x), wide(w)) + wide(bias));
+        near(eval(matmul(x, turned) + bias), matmul(wide(x), wide(w)) + wide(bias));
+        near(eval(matmul(x, apart)), matmul(wide(x), wide(apart)));
+        near(eval(matmul(transposed(w), transposed(x))), matmul(wide(transposed(w)), wide(transposed(x))));
+        near(eval(matmul(transposed(turned), transposed(x))), matmul(wide(transposed(w)), wide(transposed(x))));
+        CHECK(eval(cast<float>(eval(matmul(draw(three, {few, k}, 1), draw(three, {k, n}, 2))))).to_vector() ==
+              eval(cast<float>(eval(matmul(x, w)))).to_vector());
+      });
+    }
+}
+
+namespace {
+
+/// Applies an operation of two registers to 16 pairs of lanes.
+struct pairs {
+  float a[16], b[16];
+};
+template <class Op>
+struct apply_to {
+  template <class S>
+  static COG_INLINE void run(pairs const& x, float* out) {
+    for (int i = 0; i < 16; i += S::size) Op::apply(S::load(x.a + i), S::load(x.b + i)).store(out + i);
+  }
+};
+#define OPERATION(name, expression)                                         \
+  struct name {                                                             \
+    template <class S>                                                      \
+    static COG_INLINE S apply([[maybe_unused]] S a, [[maybe_unused]] S b) { \
+      return expression;                                                    \
+    }                                                                       \
+  };
+OPERATION(total, a + b)
+OPERATION(difference, a - b)
+OPERATION(times, a* b)
+OPERATION(quotient, a / b)
+OPERATION(negative, -a)
+OPERATION(magnitude, abs(a))
+OPERATION(signed_magnitude, copysign(a, b))
+OPERATION(sign_of, sign(a))
+OPERATION(larger, max(a, b))
+OPERATION(smaller, min(a, b))
+OPERATION(selection, where(a < b && !(a == S(0)), a, S(2)))
+OPERATION(ordered, to_number(a <= b || a != a))
+OPERATION(decay, exp_decay(where(a < S(11) || a != a, a, S(11))))
+OPERATION(coarse_decay, exp_decay<3>(where(a < S(11) || a != a, a, S(11))))
+OPERATION(through_parts, tanh(a) + pow(abs(a), b))
+
+}  // namespace
+
+TEST_CASE("a wide register computes what a register of the compiled width does") {
+  float const nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
+  pairs const x{
+      {0.0f, -0.0f, 1.5f, -2.25f, inf, -inf, nan, 1e-40f, -126.5f, -127.5f, 7.75f, -3e38f, 3.0f, -1.0f, 16.0f, 0.1f},
+      {-0.0f, 0.0f, -1.5f, 3.5f, 2.0f, 1.0f, 1.0f, nan, -1.0f, 2.0f, -7.75f, 3e38f, 3.0f, 0.5f, -inf, 0.2f}};
+  auto const check = [&](char const* name, auto op) {
+    INFO(name);
+    float expected[16];
+    apply_to<decltype(op)>::template run<cpu_detail::simd<float>>(x, expected);
+    under_each([&] {
+      float out[16];
+      cpu_detail::dispatch<apply_to<decltype(op)>, float>(x, &out[0]);
+      for (int i = 0; i < 16; ++i) {
+        INFO("lane " << i << ": " << out[i] << " for " << expected[i]);
+        if (std::isnan(expected[i])) CHECK(std::isnan(out[i]));
+        else if (std::isinf(expected[i]) || expected[i] == 0)
+          CHECK((out[i] == expected[i] && std::signbit(out[i]) == std::signbit(expected[i])));
+        else CHECK(std::abs(out[i] - expected[i]) <= 3e-7f * std::abs(expected[i]));
+      }
+    });
+  };
+  check("sum", total{});
+  check("difference", difference{});
+  check("product", times{});
+  check("quotient", quotient{});
+  check("negative", negative{});
+  check("magnitude", magnitude{});
+  check("signed magnitude", signed_magnitude{});
+  check("sign", sign_of{});
+  check("larger", larger{});
+  check("smaller", smaller{});
+  check("selection", selection{});
+  check("ordered", ordered{});
+  check("decay", decay{});
+  check("coarse decay", coarse_decay{});
+  check("through parts", through_parts{});
+}
+
+TEMPLATE_TEST_CASE("e^x for softmax weights: the polynomial of degree 5, and the one of degree 3 for bf16", "", decay, coarse_decay) {
+  double const bound = std::same_as<TestType, decay> ? 2.5e-7 : 1.1e-4;
+  under_each([&] {
+    double worst = 0;
+    for (int start = -8704; start < 1100; start += 16) {
+      pairs x{};
+      float out[16];
+      for (int i = 0; i < 16; ++i) x.a[i] = static_cast<float>(start + i) * 0.01f;
+      cpu_detail::dispatch<apply_to<TestType>, float>(x, &out[0]);
+      for (int i = 0; i < 16; ++i) {
+        double const expected = std::exp(double(std::min(x.a[i], 11.0f)));
+        worst = std::max(worst, std::abs(out[i] - expected) / expected - 1e-7 * std::abs(x.a[i]));
+      }
+      if (start == 0) CHECK(out[0] == 1);
+    }
+    CHECK(worst < bound);
+  });
+}
+
+namespace {
+
+struct widen_all {
+  template <class S, class T>
+  static COG_INLINE void run(T const* from, index_t n, float* to) {
+    for (index_t i = 0; i < n; i += S::size) S::load(from + i).store(to + i);
+  }
+};
+struct narrow_all {
+  template <class S, class T>
+  static COG_INLINE void run(float const* from, index_t n, T* to) {
+    for (index_t i = 0; i < n; i += S::size) S::load(from + i).store(to + i);
+  }
+};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("every number of 16 bits is read as it is, and rounded as conversions do", "", bf16, half) {
+  std::vector<TestType> all(65536);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i].bits = static_cast<std::uint16_t>(i);
+  under_each([&] {
+    std::vector<float> out(all.size());
+    cpu_detail::dispatch<widen_all, float>(static_cast<TestType const*>(all.data()), index_t(65536), out.data());
+    bool same = true;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      float const expected = all[i];
+      same = same && (std::isnan(expected) ? std::isnan(out[i])
+                                           : bits_as<std::uint32_t>(out[i]) == bits_as<std::uint32_t>(expected));
+    }
+    CHECK(same);
+    for (auto& e : out) e = e * 1.0000037f + 1e-39f;  // between two numbers of 16 bits, halfway cases among them
+    for (std::size_t i = 0; i < out.size(); i += 3) out[i] = bits_as<float>(bits_as<std::uint32_t>(out[i]) & 0xffff8000u);
+    std::vector<TestType> back(all.size());
+    cpu_detail::dispatch<narrow_all, float>(static_cast<float const*>(out.data()), index_t(65536), back.data());
+    same = true;
+    for (std::size_t i = 0; i < all.size(); ++i)
+      same = same && (std::isnan(out[i]) ? std::isnan(float(back[i])) : back[i].bits == TestType(out[i]).bits);
+    CHECK(same);
+  });
+}

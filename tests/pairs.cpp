@@ -1,0 +1,234 @@
+// Products of bf16 in pairs: every form that can run here, the loops of the AMX form over emulated tiles among them,
+// against sums in double; and attention and products of tensors under each form and none.
+#include "attention_common.hpp"
+
+#include <array>
+#include <cstdint>
+
+#include <cog/backend/cpu/pairs.hpp>
+
+using namespace attention_test;
+using cog::bf16;
+using cog::cpu_detail::chosen_pair_product, cog::cpu_detail::pair_product, cog::cpu_detail::rows_of;
+
+namespace {
+
+cog::cpu_context const ctx{{.threads = 3}};
+
+/// The eight tile registers and what the instructions do with them (Intel's Software Developer's Manual, volume 2).
+struct emulated_tiles {
+  static inline thread_local cog::cpu_detail::tile_shapes shapes{};
+  static inline thread_local bool configured = false;
+  static inline thread_local unsigned char tile[8][16][64];
+
+  static void configure(cog::cpu_detail::tile_shapes const& s) {
+    for (int t = 0; t < 8; ++t)
+      if (s.palette != 1 || s.start_row != 0 || s.rows[t] > 16 || s.bytes[t] > 64 ||
+          (s.rows[t] == 0) != (s.bytes[t] == 0))
+        throw cog::error("tile ", t, ": ", int(s.rows[t]), " rows of ", s.bytes[t], " bytes");
+    shapes = s;
+    configured = true;
+    std::memset(tile, 0, sizeof tile);
+  }
+  static void release() { configured = false; }
+  template <int Tile>
+  static void zero() {
+    check(Tile);
+    std::memset(tile[Tile], 0, sizeof tile[Tile]);
+  }
+  template <int Tile>
+  static void load(void const* p, index_t pitch) {
+    check(Tile);
+    std::memset(tile[Tile], 0, sizeof tile[Tile]);
+    for (int r = 0; r < shapes.rows[Tile]; ++r)
+      std::memcpy(tile[Tile][r], static_cast<char const*>(p) + r * pitch, shapes.bytes[Tile]);
+  }
+  template <int Tile>
+  static void store(void* p, index_t pitch) {
+    check(Tile);
+    for (int r = 0; r < shapes.rows[Tile]; ++r)
+      std::memcpy(static_cast<char*>(p) + r * pitch, tile[Tile][r], shapes.bytes[Tile]);
+  }
+  /// TDPBF16PS: sum(m, n) += a(m, 2k) b(k, 2n) + a(m, 2k + 1) b(k, 2n + 1).
+  template <int Sum, int A, int B>
+  static void dot() {
+    check(Sum), check(A), check(B);
+    int const pairs = shapes.bytes[A] / 4;
+    if (shapes.rows[Sum] != shapes.rows[A] || shapes.bytes[Sum] != shapes.bytes[B] || pairs != shapes.rows[B])
+      throw cog::error("tiles that do not fit together");
+    for (int m = 0; m < shapes.rows[Sum]; ++m)
+      for (int k = 0; k < pairs; ++k)
+        for (int n = 0; n < shapes.bytes[Sum] / 4; ++n) {
+          float sum;
+          bf16 a[2], b[2];
+          std::memcpy(&sum, tile[Sum][m] + 4 * n, 4);
+          std::memcpy(static_cast<void*>(a), tile[A][m] + 4 * k, 4);
+          std::memcpy(static_cast<void*>(b), tile[B][k] + 4 * n, 4);
+          sum += float(a[0]) * float(b[0]);
+          sum += float(a[1]) * float(b[1]);
+          std::memcpy(tile[Sum][m] + 4 * n, &sum, 4);
+        }
+  }
+
+ private:
+  static void check(int t) {
+    if (!configured || shapes.rows[t] == 0) throw cog::error("tile ", t, " is not configured");
+  }
+};
+
+struct form {
+  char const* name;
+  pair_product* product;
+};
+std::vector<form> forms() {
+  std::vector<form> all{{"emulated tiles", cog::cpu_detail::pair_product_in_tiles<emulated_tiles>}};
+  if (auto* const best = cog::cpu_detail::best_pair_product()) all.push_back({"the best of this machine", best});
+#if defined(__x86_64__) && defined(__GNUC__)
+  if (__builtin_cpu_supports("avx512bf16")) all.push_back({"AVX512-BF16", cog::cpu_detail::avx512_pair_product});
+#endif
+  return all;
+}
+
+/// Calls f under every form and under none, and puts things back.
+template <class F>
+void under_each(F const& f) {
+  auto all = forms();
+  all.push_back({"none: in float", nullptr});
+  for (auto const& form : all) {
+    chosen_pair_product() = form.product;
+    INFO(form.name);
+    f();
+  }
+  chosen_pair_product() = cog::cpu_detail::best_pair_product();
+}
+
+}  // namespace
+
+TEST_CASE("pairs of every shape, into zeros and added") {
+  std::mt19937 bits(1);
+  std::normal_distribution<float> draw;
+  for (index_t const rows : {1, 3, 5, 15, 16, 17, 31, 40})
+    for (index_t const pairs : {0, 1, 15, 16, 17, 33})
+      for (index_t const columns : {16, 48, 64, 144}) {
+        index_t const a_stride = 2 * pairs + 3, b_stride = columns + 16, stride = columns + 32;
+        std::vector<bf16> a(static_cast<std::size_t>(rows * a_stride));
+        for (auto& x : a) x = bf16(draw(bits));
+        std::vector<bf16> b(static_cast<std::size_t>(2 * std::max<index_t>(pairs, 1) * b_stride));
+        for (auto& x : b) x = bf16(draw(bits));
+        std::vector<float> packed(b.size() / 2);
+        std::memcpy(packed.data(), b.data(), 4 * packed.size());
+        for (bool const add : {false, true})
+          for (auto const& form : forms()) {
+            std::vector<float> out(static_cast<std::size_t>(rows * stride), 7.0f);
+            form.product({a.data(), a_stride}, rows, {packed.data(), b_stride}, pairs, out.data(), stride, columns,
+                         add);
+            double worst = 0;
+            bool untouched = true;
+            for (index_t i = 0; i < rows; ++i)
+              for (index_t c = 0; c < stride; ++c) {
+                double expected = add ? 7 : 0;
+                for (index_t k = 0; c < columns && k < 2 * pairs; ++k)
+                  expected += double(float(a[std::size_t(i * a_stride + k)])) *
+                              double(float(b[std::size_t((k / 2 * b_stride + c) * 2 + k % 2)]));
+                float const y = out[std::size_t(i * stride + c)];
+                if (c < columns) worst = std::max(worst, std::fabs(double(y) - expected));
+                else untouched = untouched && y == 7.0f;
+              }
+            INFO(form.name << ", " << rows << " rows, " << pairs << " pairs, " << columns << " columns");
+            CHECK(worst < 2e-5);
+            CHECK(untouched);
+          }
+      }
+}
+
+TEST_CASE("packing into pairs and turning, with NaN, infinity and signed zeros kept") {
+  for (index_t const rows : {1, 2, 31, 32, 33, 70})
+    for (index_t const columns : {1, 15, 16, 64, 67}) {
+      index_t const pitch = cog::cpu_detail::round_up(rows, 2) + 2;
+      std::vector<bf16> x(static_cast<std::size_t>(rows * (columns + 3))),
+          turned(static_cast<std::size_t>(columns * pitch));
+      std::uint16_t next = 0x7f70;  // around infinity, and beyond: NaN
+      for (auto& e : x) e.bits = next = static_cast<std::uint16_t>(next * 25173u + 13849u);
+      x[0].bits = 0x7fff, x.back().bits = 0xffff;
+      cog::cpu_detail::transpose_pairs(x.data(), columns + 3, rows, columns, turned.data(), pitch);
+      bool same = true;
+      for (index_t r = 0; r < cog::cpu_detail::round_up(rows, 2); ++r)
+        for (index_t c = 0; c < columns; ++c) {
+          auto const bits_then = r < rows ? x[std::size_t(r * (columns + 3) + c)].bits : std::uint16_t(0);
+          same = same && turned[std::size_t(c * pitch + r)].bits == bits_then;
+        }
+      INFO(rows << " rows, " << columns << " columns");
+      CHECK(same);
+    }
+}
+
+TEST_CASE("attention of bf16 under every form") {
+  under_each([] {
+    for (index_t const n : {4, 17, 64, 65, 130})
+      for (index_t const m : {1, 31, 64, 65, 129, 300}) {
+        problem<bf16> const x(ctx, 1, 2, 1, n, m, 6, 5, static_cast<unsigned>(n * 1000 + m));
+        check_both(x, cog::causal, sees_causal(n, m));
+        if (n == 65) check_both(x, cog::no_mask, sees_all());
+        if (n == 65) check_both(x, cog::sliding_window{19}, sees_window(n, m, 19));
+      }
+    for (index_t const d : {1, 2, 15, 16, 33, 64, 130}) {
+      problem<bf16> const x(ctx, 2, 4, 2, 70, 75, d, d + 1, static_cast<unsigned>(d));
+      check_both(x, cog::causal, sees_causal(70, 75), d == 1 ? 2e-2 : tolerance<bf16>);
+    }
+    for (index_t const d : {0, 3}) {
+      problem<bf16> const x(ctx, 1, 1, 1, 9, 11, d, 3 - d);
+      check_both(x, cog::no_mask, sees_all());
+    }
+  });
+}
+
+TEST_CASE("bf16: what a query does not see changes nothing; what lies in strides is the same") {
+  under_each([] {
+    problem<bf16> const x(ctx, 1, 2, 2, 77, 77, 8, 8);
+    auto const clean = cog::attention_forward<cog::cog_rule>(x.q, x.k, x.v, cog::causal);
+    problem<bf16> y(ctx, 1, 2, 2, 77, 77, 8, 8);
+    for (index_t const j : {40, 51, 76})
+      for (index_t d = 0; d < 8; ++d)
+        y.v(0, 1, j, d) = bf16(d % 2 ? std::nan("") : std::numeric_limits<double>::infinity());
+    auto const spoilt = cog::attention_forward<cog::cog_rule>(y.q, y.k, y.v, cog::causal);
+    auto const head = [](auto const& t, index_t first, index_t last) { return cog::slice(t, 2, first, last).copy(); };
+    CHECK(distance(head(spoilt.out, 0, 40), head(clean.out, 0, 40).to_vector()) < 1e-6);
+    CHECK(std::isnan(float(spoilt.out(0, 1, 41, 1))));
+
+    auto const strided = [](auto const& t) { return cog::transposed(cog::transposed(t).copy()); };
+    auto const same = cog::attention_forward<cog::cog_rule>(strided(x.q), strided(x.k), strided(x.v), cog::causal);
+    CHECK(same_bits(same.out, clean.out));
+    CHECK(same_bits(same.logsumexp, clean.logsumexp));
+  });
+}
+
+TEST_CASE("products of bf16 under every form, however the operands lie") {
+  under_each([] {
+    std::vector<std::array<index_t, 3>> const shapes{{4, 7, 5},  {5, 600, 65}, {97, 16, 64}, {200, 257, 130},
+                                                     {6, 1, 17}, {64, 64, 4},  {9, 0, 8}};
+    for (auto const& shape : shapes) {
+      auto const [m, k, n] = shape;
+      auto const draw = [](cog::extents<2> e, unsigned seed) {
+        return cog::eval(cog::cast<bf16>(cog::randn<float>(ctx, e, seed)));
+      };
+      auto const a = draw({m, k}, 1), b = draw({k, n}, 2);
+      auto const bias = cog::eval(cog::cast<bf16>(cog::randn<float>(ctx, {n}, 3)));
+      auto const wide = [](auto const& x) { return cog::eval(cog::cast<double>(x)); };
+      auto const turned = [](auto const& x) { return cog::transposed(cog::transposed(x).copy()); };
+      auto const check = [&](auto const& x, auto const& y) {
+        INFO(shape[0] << " x " << shape[1] << " x " << shape[2]);
+        cog::tensor<double, 2, cpu> const expected = matmul(wide(x), wide(y)) + wide(bias);
+        CHECK(distance(cog::eval(matmul(x, y) + bias), expected.to_vector()) < 4e-3);
+      };
+      check(a, b);
+      check(turned(a), turned(b));
+      check(cog::slice(draw({m, 2 * k}, 1), 1, 0, 2 * k, 2), b);
+    }
+    // Batches, one of them shared.
+    auto const a = cog::eval(cog::cast<bf16>(cog::randn<float>(ctx, {3, 130, 20}, 1)));
+    auto const b = cog::eval(cog::cast<bf16>(cog::randn<float>(ctx, {20, 70}, 2)));
+    auto const y = cog::eval(matmul(a, b));
+    auto const expected = cog::eval(matmul(cog::eval(cog::cast<float>(a)), cog::eval(cog::cast<float>(b))));
+    CHECK(distance(y, expected.to_vector()) < 4e-3);
+  });
+}
