@@ -19,7 +19,12 @@ case ${1:-} in
 esac
 for example in $wanted; do
   [ -f "$root/examples/$example/demo.sh" ] || { echo "run.sh: no example '$example'; there are:" $have >&2; exit 2; }
+  case " $* " in
+    *' --help '* | *' -h '*) sed -n '2,/^set/s/^# //p' "$root/examples/$example/demo.sh" ;;
+    *) sh "$root/examples/$example/demo.sh" '' '' "$@" ;;  # a wrong option before the work, not after it
+  esac
 done
+case " $* " in *' --help '* | *' -h '*) exit ;; esac
 
 sh "$root/tests/setup.sh"
 cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCOG_NATIVE=ON \

@@ -9,6 +9,7 @@
 
 #include <cog/cog.hpp>
 #include <cog/io/checkpoint.hpp>
+#include <cog/io/npy.hpp>
 #include <cog/optim/adamw.hpp>
 #include <cog/optim/ema.hpp>
 
@@ -254,4 +255,11 @@ TEST_CASE("CRC-32 is that of zip") {
   CHECK(crc("") == 0);
   CHECK(crc("123456789") == 0xcbf43926u);
   CHECK(crc("The quick brown fox jumps over the lazy dog") == 0x414fa339u);
+}
+
+TEST_CASE("a lazy expression is saved as its value", "[npy]") {
+  folder const folder;
+  auto const x = cog::randn<float>(ctx, {3, 2}, 1);
+  cog::save_npy(folder.path / "x.npy", x * 2);
+  CHECK(cog::load_npy<float, 2>(ctx, folder.path / "x.npy").to_vector() == cog::eval(x * 2).to_vector());
 }

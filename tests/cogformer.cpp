@@ -285,6 +285,10 @@ TEST_CASE("an observer sees every point of the model under its name, and what it
   for (auto const& point : points) hooks.cache(point);
   auto const y = m(x, hooks);
   for (auto const& point : points) CHECK(hooks.has_cached(point));
+  CHECK(hooks.unreached().empty());
+  hooks.cache("blocks.3.hook_resid_pre");
+  static_cast<void>(m(x, hooks));
+  CHECK(hooks.unreached() == std::vector<std::string>{"blocks.3.hook_resid_pre"});
   CHECK(relative(y, m(x)) < 1e-5);
   auto const at = [&](char const* point) { return hooks.cached<3>(point); };
   CHECK(same_bits(at("hook_embed"), m.embedding(x)));

@@ -231,6 +231,10 @@ TEST_CASE("expand: stretched axes repeat, nothing is copied") {
   CHECK(same(e.copy(), e));
   CHECK(cog::expand(numbered<1>({1}), {0}).size() == 0);
   CHECK(cog::expand(cog::scalar<float>(context(), 3), {2, 2}).to_vector() == std::vector<float>{3, 3, 3, 3});
+  CHECK_THROWS_WITH(e.assign(1), Catch::Contains("[2, 3, 4]") && Catch::Contains("repeats"));
+  CHECK(x(2, 0) == 2);
+  CHECK_NOTHROW(cog::expand(x, {1, 3, 1}).assign(7));
+  CHECK(x(2, 0) == 7);
 }
 
 TEST_CASE("is_row_major: exactly the tensors whose elements follow each other") {

@@ -55,6 +55,12 @@ TEST_CASE("numbers beside tensors, on either side") {
   CHECK(values(10 - i * 2) == std::vector<int32_t>{8, 14, 2});
 }
 
+TEST_CASE("item: the number that an expression is") {
+  auto const x = cog::from<float>(context(), {1, 2, 3});
+  CHECK((sum(x) / 4).item() == 1.5f);
+  CHECK_THROWS_WITH((x * 2).item(), Catch::Contains("[3]"));
+}
+
 TEST_CASE("numbers beside bf16 and half are not rounded to them") {
   auto const b = cog::full<bf16>(context(), {19}, bf16(200));
   CHECK(static_cast<float>(bf16(1.003f)) == 1);

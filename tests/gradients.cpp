@@ -215,6 +215,8 @@ TEST_CASE("views, indexed access and joins") {
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(concatenate(0, a, slice(a, 0, 0, 1) * 2))); }, x);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(cumulative_sum(a, 0)) * cumulative_sum(a, 1)); }, x);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(take(a, ids))); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(square(take(select(a, 1, 2), ids))); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(square(take(reshape(a, {3, 2, 2}), unsqueeze(ids, 0))) * 2); }, x);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(take_along(a, ids))); }, x);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(top_k(a, 2).values) * slice(r, 1, 0, 2)) + sum(a); }, transposed(x));
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(top_k(flatten(a), 3).values)); }, x);

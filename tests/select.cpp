@@ -41,6 +41,26 @@ TEST_CASE("take: rows of a table") {
   CHECK(cog::take(table, cog::scalar<std::int64_t>(context(), 3)).extents() == cog::extents<1>{2});
 }
 
+TEST_CASE("take: a table of any rank") {
+  generator random(11);
+  auto const ids = ids_below<std::int32_t>(random, 6, std::array<index_t, 2>{2, 5});
+  auto const numbers = strided<float>(random, {6});
+  auto const taken = cog::take(numbers, ids);
+  REQUIRE(taken.extents() == ids.extents());
+  for_each_index(taken.extents(), [&](auto const& i) { REQUIRE(at(taken, i) == numbers(at(ids, i))); });
+
+  auto const matrices = strided<cog::half>(random, {6, 3, 4});
+  auto const some = cog::take(matrices, ids);
+  REQUIRE(some.extents() == cog::extents<4>{2, 5, 3, 4});
+  for (index_t i = 0; i < 2; ++i)
+    for (index_t j = 0; j < 5; ++j) REQUIRE(same(cog::select(cog::select(some, 0, i), 0, j), cog::select(matrices, 0, ids(i, j))));
+
+  CHECK(cog::take(cog::zeros<float>(context(), {0, 3, 4}), cog::zeros<std::int64_t>(context(), {0})).extents() == cog::extents<3>{0, 3, 4});
+  CHECK(cog::take(cog::zeros<float>(context(), {5, 0, 4}), ids).extents() == cog::extents<4>{2, 5, 0, 4});
+  CHECK_THROWS_WITH(cog::take(cog::zeros<float>(context(), {0, 3, 4}), ids), Catch::Contains("take"));
+  CHECK_THROWS_WITH(cog::take(numbers, cog::from<std::int32_t>(context(), {6})), Catch::Contains("6"));
+}
+
 TEST_CASE("add_rows: repeated rows add up, in order") {
   generator random(2);
   for (auto [v, d, n] : {std::array<index_t, 3>{5, 3, 20}, {5, 70, 20}, {300, 64, 2000}, {3, 1, 0}}) {

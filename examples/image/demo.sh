@@ -1,5 +1,6 @@
 #!/bin/sh
 # The demonstration of cog-diffusion, called by examples/run.sh:  demo.sh PROGRAMS OUT [--data shapes|DIR] [--minutes N]
+# Without PROGRAMS it only checks the options.
 # Trains U-ViC and U-ViT of the same size, from the same seed, on the same batches; lets both draw the same number of pictures from the same
 # noise, and measures them. Results go to OUT/run-1, OUT/run-2 ...: a run that was interrupted is taken up again by the next call with the
 # same data, a finished one is left as it is.
@@ -19,6 +20,8 @@ done
 case $minutes in
   '' | *[!0-9]* | 0) echo "demo.sh: --minutes $minutes: not a number of minutes" >&2; exit 2 ;;
 esac
+[ "$data" = shapes ] || [ -d "$data" ] || { echo "demo.sh: no such folder: $data" >&2; exit 1; }
+[ -n "$programs" ] || exit 0
 
 absolute() { (cd "$(dirname -- "$1")" && printf '%s/%s' "$(pwd)" "$(basename -- "$1")"); }
 diffusion=$(absolute "$programs")/cog-diffusion

@@ -1,5 +1,6 @@
 #!/bin/sh
 # The demonstration of cog-lm, called by examples/run.sh:  demo.sh PROGRAMS OUT [--text FILE|DIR] [--minutes N]
+# Without PROGRAMS it only checks the options.
 # Trains a Cogformer and a softmax Transformer of the same size, from the same seed, on the same batches; measures both on
 # the text that was held out, lets both write, and draws both losses. Results go to OUT/run-1, OUT/run-2 ...: a run that
 # was interrupted is taken up again by the next call with the same text, a finished one is left as it is.
@@ -19,6 +20,8 @@ done
 case $minutes in
   '' | *[!0-9]* | 0) echo "demo.sh: --minutes $minutes: not a number of minutes" >&2; exit 2 ;;
 esac
+[ -z "$text" ] || [ -e "$text" ] || { echo "demo.sh: no such file or folder: $text" >&2; exit 1; }
+[ -n "$programs" ] || exit 0
 
 # Real text that every machine able to build this has: the C++ library's own headers.
 prompt=
@@ -27,10 +30,10 @@ if [ -z "$text" ]; then
   text=$("${CXX:-c++}" -E -x c++ -v /dev/null 2>&1 | sed -n 's|^ \(/.*c++/[0-9][0-9.]*\)$|\1|p' | head -n 1)
   [ -d "$text" ] || { echo "demo.sh: the compiler's headers were not found; give --text FILE|DIR" >&2; exit 1; }
 fi
-[ -e "$text" ] || { echo "demo.sh: no such file or folder: $text" >&2; exit 1; }
 
 absolute() { (cd "$(dirname -- "$1")" && printf '%s/%s' "$(pwd)" "$(basename -- "$1")"); }
 lm=$(absolute "$programs")/cog-lm text=$(absolute "$text")
+[ -x "$lm" ] || { echo "demo.sh: $lm was not built; see tests/setup.sh for what it needs" >&2; exit 1; }
 set -- --data "$text" --tokenizer bpe:1024 --layers 4 --heads 4 --dim 128 --context 128 --batch 16 --lr 2e-3 --min-lr 2e-4
 
 # ---- The folder: the last one if it was not finished, else the next

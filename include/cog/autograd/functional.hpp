@@ -126,7 +126,7 @@ template <class F, class... T, int... R, class... B>
   requires(sizeof...(T) > 0)
 auto value_and_grad(F const& f, tensor<T, R, B> const&... x) {
   static_assert(std::invocable<F const&, variable<T, R, B> const&...>,
-                "cog: value_and_grad calls the function with variables; let it take auto const&");
+                "cog: value_and_grad calls the function with variables, and it cannot be: let it take auto const& (if it does, the error is in its body)");
   auto t = std::make_shared<tape>();
   detail::tape_scope const whole(*t);
   auto const inputs = std::tuple(variable<T, R, B>(x, t, t->new_slot())...);

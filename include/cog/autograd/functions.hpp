@@ -273,15 +273,21 @@ auto record_take(Table const& raw_table, Ids const& raw_ids) {
   pause_recording const paused;
   auto y = take(table.value(), ids);
   using Y = decltype(y);
-  return record(y, t, [table, ids](Y const& g) { add_rows(table.recorder()->buffer(table.slot(), table.value()), ids, g); }, table);
+  return record(y, t, [table, ids](Y const& g) {
+    auto rows = as_rows(table.recorder()->buffer(table.slot(), table.value()));
+    auto lead = std::array<index_t, Ids::rank + 1>{};
+    std::copy(ids.extents().begin(), ids.extents().end(), lead.begin());
+    lead.back() = rows.extent(1);
+    add_rows(rows, ids, reshape(g, lead));
+  }, table);
 }
 }  // namespace detail
-template <class T, class B, class I, int R>
-auto take(variable<T, 2, B> const& table, tensor<I, R, B> const& ids) { return detail::record_take(table, ids); }
-template <class T, class B, class I, int R>
-auto take(variable<T, 2, B> const& table, variable<I, R, B> const& ids) { return detail::record_take(table, ids); }
-template <class T, class B, class I, int R>
-auto take(tensor<T, 2, B> const& table, variable<I, R, B> const& ids) { return detail::record_take(table, ids); }
+template <class T, int RT, class B, class I, int R>
+auto take(variable<T, RT, B> const& table, tensor<I, R, B> const& ids) { return detail::record_take(table, ids); }
+template <class T, int RT, class B, class I, int R>
+auto take(variable<T, RT, B> const& table, variable<I, R, B> const& ids) { return detail::record_take(table, ids); }
+template <class T, int RT, class B, class I, int R>
+auto take(tensor<T, RT, B> const& table, variable<I, R, B> const& ids) { return detail::record_take(table, ids); }
 
 template <recorded_expression E, class Ids>
 auto take_along(E const& e, Ids const& raw_ids) {

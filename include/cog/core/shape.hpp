@@ -31,7 +31,7 @@ template <class T, int R, class B>
 tensor<T, R - 1, B> select(tensor<T, R, B> const& x, int axis, index_t i) {
   auto const a = static_cast<std::size_t>(normal_axis("select", axis, R));
   index_t const at = i < 0 ? i + x.extents()[a] : i;
-  if (at < 0 || at >= x.extents()[a]) throw error("select: ", i, " of axis ", axis, " of shape ", x.extents());
+  if (at < 0 || at >= x.extents()[a]) throw error("select: ", i, " is outside axis ", axis, " of shape ", x.extents());
   extents<R - 1> shape{}, strides{};
   for (std::size_t from = 0, to = 0; from < R; ++from) {
     if (from == a) continue;

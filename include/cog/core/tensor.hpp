@@ -88,6 +88,14 @@ class tensor {
     return *this;
   }
 
+  /// A number has no shape.
+  template <class N>
+    requires std::is_arithmetic_v<N>
+  tensor& operator=(N) {
+    static_assert(sizeof(N) == 0, "cog: assignment of a number, which has no shape; write x.assign(number) to fill the elements");
+    return *this;
+  }
+
   template <class E> tensor& operator+=(E const& e) { return *this = *this + e; }
   template <class E> tensor& operator-=(E const& e) { return *this = *this - e; }
   template <class E> tensor& operator*=(E const& e) { return *this = *this * e; }
@@ -188,7 +196,7 @@ class tensor {
     if constexpr (Rank == 0) static_cast<void>(context());  // extents alone do not tell that there is no storage
     index_t out = 0;
     for (std::size_t axis = 0; axis < Rank; ++axis) {
-      if (at[axis] < 0 || at[axis] >= extents_[axis]) throw error("element ", at, " of a tensor of shape ", extents_);
+      if (at[axis] < 0 || at[axis] >= extents_[axis]) throw error("element ", at, " is outside a tensor of shape ", extents_);
       out += at[axis] * strides_[axis];
     }
     return out;

@@ -59,5 +59,9 @@ template <class T, int R, class B>
 void as_span(tensor<T, R, B>&&) = delete;  // the span would outlive the tensor
 template <class T, int R, class B>
 void as_span(tensor<T, R, B> const&&) = delete;
+template <lazy_expression E>
+void as_span(E const&) {
+  static_assert(!lazy_expression<E>, "cog: as_span of a lazy expression, which has no elements yet; keep auto x = eval(e) and take its span");
+}
 
 }  // namespace cog

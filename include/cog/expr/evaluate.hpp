@@ -236,6 +236,9 @@ void write_through(tensor<T, R, B> const& target, E const& e) {
     static_assert(E::rank <= R, "cog: assign of a higher rank");
     if (broadcast("assign", e.extents(), target.extents()) != target.extents())
       throw error("assign: ", e.extents(), " does not broadcast to ", target.extents());
+    for (std::size_t a = 0; a < R; ++a)
+      if (target.strides()[a] == 0 && target.extents()[a] > 1)
+        throw error("assign: a view of shape ", target.extents(), " whose axis ", a, " repeats one element (expand) is for reading; take a copy()");
     auto const ls = [&] {
       if constexpr (detail::is_element_wise<E> || detail::is_tensor<E> || !expression<E>) return leaves_of(e);
       else return std::tuple(evaluate(e));

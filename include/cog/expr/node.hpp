@@ -101,6 +101,11 @@ struct mapped {
   cog::extents<rank> extents() const {
     return std::apply([](auto const&... c) { return detail::broadcast_all(Op::name, c.extents()...); }, children);
   }
+  /// The value, as the only element of a tensor. Throws unless it is one number.
+  value_type item() const {
+    if constexpr (is_recorded) return evaluate(*this).value().item();
+    else return evaluate(*this).item();
+  }
 };
 
 /// What may stand in an expression beside a tensor: any expression, a number.

@@ -8,17 +8,32 @@ namespace cog {
 template <class T>
 concept index_element = std::same_as<T, std::int32_t> || std::same_as<T, std::int64_t>;
 
-/// Rows of a table: table [V, D] and ids [S...] give [S..., D]. An id outside [0, V) throws, naming it.
-template <class T, class B, class I, int R>
-  requires index_element<I>
-tensor<T, R + 1, B> take(tensor<T, 2, B> const& table, tensor<I, R, B> const& ids) {
+namespace detail {
+/// A table of anything as one row for each index: [V, D...] as [V, D]. The same storage where the table is row-major.
+template <class T, int R, class B>
+tensor<T, 2, B> as_rows(tensor<T, R, B> const& table) {
+  if constexpr (R == 2) {
+    return table;
+  } else {
+    index_t width = 1;
+    for (std::size_t a = 1; a < R; ++a) width *= table.extents()[a];
+    return reshape(table, std::array<index_t, 2>{table.extent(0), width});
+  }
+}
+}  // namespace detail
+
+/// Rows of a table: table [V, D...] and ids [S...] give [S..., D...]. An id outside [0, V) throws, naming it.
+template <class T, int RT, class B, class I, int R>
+tensor<T, R + RT - 1, B> take(tensor<T, RT, B> const& table, tensor<I, R, B> const& ids) {
+  static_assert(index_element<I>, "cog: take: ids are int32 or int64");
+  static_assert(RT >= 1, "cog: take: a table has at least one axis");
   detail::check_recording(table);
-  extents<R + 1> shape{};
-  std::copy(ids.extents().begin(), ids.extents().end(), shape.begin());
-  shape[R] = table.extent(1);
-  tensor<T, R + 1, B> out(table.context(), shape);
+  extents<R + RT - 1> shape{};
+  std::copy(table.extents().begin() + 1, table.extents().end(), std::copy(ids.extents().begin(), ids.extents().end(), shape.begin()));
+  tensor<T, R + RT - 1, B> out(table.context(), shape);
   auto const rows = ids.contiguous();
-  B::take_rows(table.context(), table.view(), rows.data(), rows.size(), out.data());
+  auto const flat = detail::as_rows(table);
+  B::take_rows(table.context(), flat.view(), rows.data(), rows.size(), out.data());
   return out;
 }
 
@@ -75,6 +90,8 @@ template <class T, int R, class B, class... More>
 tensor<T, R, B> concatenate(int axis, tensor<T, R, B> const& first, More const&... more) {
   auto const a = static_cast<std::size_t>(normal_axis("concatenate", axis, R));
   auto shape = first.extents();
+  static_assert(((More::rank == R) && ...), "cog: concatenate: tensors of different ranks");
+  static_assert((std::same_as<typename More::value_type, T> && ...), "cog: concatenate: tensors of different dtypes; write cast<>");
   [[maybe_unused]] auto const add = [&](auto const& x) {
     auto expected = x.extents();
     expected[a] = first.extents()[a];
@@ -116,7 +133,7 @@ template <class T, int R, class B>
 top_k_result<T, R, B> top_k(tensor<T, R, B> const& x, index_t k) {
   static_assert(R >= 1);
   detail::check_recording(x);
-  if (k < 0 || k > x.extent(-1)) throw error("top_k: k = ", k, " of rows of ", x.extents());
+  if (k < 0 || k > x.extent(-1)) throw error("top_k: k = ", k, " is outside [0, ", x.extent(-1), "], the rows of ", x.extents());
   auto shape = x.extents();
   shape[R - 1] = k;
   top_k_result<T, R, B> out{{x.context(), shape}, {x.context(), shape}};

@@ -243,5 +243,9 @@ void save_npy(std::filesystem::path const& path, tensor<T, Rank, B> const& t) {
   detail::stream_elements(t, [&](std::span<std::byte const> block) { file.write(block); });
   file.commit();
 }
+template <lazy_expression E>
+void save_npy(std::filesystem::path const& path, E const& e) {
+  save_npy(path, evaluate(e));
+}
 
 }  // namespace cog

@@ -41,6 +41,12 @@ auto token_losses(tensor<T, R, B> const& logits, checked_labels<I, R - 1, B> con
   return tensor<C, R - 1, B>(where(labels.counts, lse - cast<C>(picked), C(0)));
 }
 
+template <class L, class I, int R>
+consteval void check_label_type() {
+  static_assert(index_element<I>, "cog: cross_entropy: labels are int32 or int64");
+  static_assert(R == L::rank - 1, "cog: cross_entropy: labels have one axis less than logits: [..., V] and [...]");
+}
+
 }  // namespace detail
 
 /// -log softmax(logits)[label] at every position: [..., V], [...] -> [...].
@@ -79,12 +85,14 @@ auto cross_entropy_each(L const& logits, tensor<I, R, B> const& labels, std::int
 /// The sum over the positions that count, rank 0.
 template <expression L, class I, int R, class B>
 auto cross_entropy_sum(L const& logits, tensor<I, R, B> const& labels, std::int64_t ignore = ignore_index) {
+  detail::check_label_type<L, I, R>();
   return sum(cross_entropy_each(logits, labels, ignore));
 }
 
 /// The mean over the positions that count, rank 0; 0 if none does.
 template <expression L, class I, int R, class B>
 auto cross_entropy(L const& logits, tensor<I, R, B> const& labels, std::int64_t ignore = ignore_index) {
+  detail::check_label_type<L, I, R>();
   using C = compute_t<typename L::value_type>;
   auto const count = eval(cast<C>(maximum(sum(labels != I(ignore)), 1)));
   return eval(cross_entropy_sum(logits, labels, ignore) / count);

@@ -53,8 +53,8 @@ void traverse(std::string const& path, Member& member, F&& f) {
 
 /// Calls f(name, tensor) for every parameter, with names such as "layers.0.attention.qw". The tensors of a const model are const.
 template <class M, class F>
-  requires visitable<M>
 void for_each_parameter(M& model, F&& f) {
+  static_assert(visitable<M>, "cog: a model is a struct with a member template visit(f) that names its members; see nn/module.hpp");
   detail::traverse(std::string(), model, f);
 }
 

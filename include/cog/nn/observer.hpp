@@ -85,17 +85,15 @@ class hooks {
   /// Calls f(tensor<T, Rank, B> const&) with the value at a point.
   template <int Rank, class F>
   void read(std::string point, F f) {
-    entries_[std::move(point)].push_back(
-        {Rank, false, [f = std::move(f)](std::any& value) { f(std::any_cast<tensor<T, Rank, B> const&>(value)); }});
+    add(std::move(point), {Rank, false, [f = std::move(f)](std::any& value) { f(std::any_cast<tensor<T, Rank, B> const&>(value)); }});
   }
   /// Calls f(tensor<T, Rank, B>&) with a copy of the value, which then takes its place; its shape must stay.
   template <int Rank, class F>
   void write(std::string point, F f) {
-    entries_[std::move(point)].push_back(
-        {Rank, true, [f = std::move(f)](std::any& value) { f(std::any_cast<tensor<T, Rank, B>&>(value)); }});
+    add(std::move(point), {Rank, true, [f = std::move(f)](std::any& value) { f(std::any_cast<tensor<T, Rank, B>&>(value)); }});
   }
   /// Keeps a copy of the value as it is when this function's turn comes.
-  void cache(std::string point) { entries_[std::move(point)].push_back({any_rank, false, nullptr}); }
+  void cache(std::string point) { add(std::move(point), {any_rank, false, nullptr}); }
 
   bool has_cached(std::string_view point) const { return cache_.find(point) != cache_.end(); }
   /// The last value kept at a point. Throws if there is none, or if it has another rank.
@@ -107,13 +105,21 @@ class hooks {
     throw error("hooks: what is cached at ", point, " is not of rank ", Rank);
   }
 
+  /// The points with functions that no run has come by: there is no such point, or its name is mistyped.
+  std::vector<std::string> unreached() const {
+    std::vector<std::string> out;
+    for (auto const& [point, at] : points_)
+      if (!at.reached) out.push_back(point);
+    return out;
+  }
+
   /// Forgets the functions and the cache.
   void reset() {
-    entries_.clear();
+    points_.clear();
     cache_.clear();
   }
 
-  bool wants(std::string_view point) const { return entries_.find(point) != entries_.end(); }
+  bool wants(std::string_view point) const { return points_.find(point) != points_.end(); }
 
   template <int Rank>
   void on(std::string_view point, tensor<T, Rank, B>& value) {
@@ -132,15 +138,22 @@ class hooks {
     bool writes;
     std::function<void(std::any&)> call;  // with a tensor<T, rank, B>; none: cache
   };
+  struct functions {
+    std::vector<entry> calls;
+    bool reached = false;
+  };
+
+  void add(std::string point, entry e) { points_[std::move(point)].calls.push_back(std::move(e)); }
 
   /// Runs the functions of a point; true if one of them may have replaced the value.
   template <int Rank>
   bool run(std::string_view point, tensor<T, Rank, B>& value) {
-    auto const at = entries_.find(point);
-    if (at == entries_.end()) return false;
+    auto const at = points_.find(point);
+    if (at == points_.end()) return false;
+    at->second.reached = true;
     pause_recording const paused;
     bool written = false;
-    for (auto const& e : at->second) {
+    for (auto const& e : at->second.calls) {
       if (!e.call) {
         cache_.insert_or_assign(std::string(point), value.copy());
         continue;
@@ -159,7 +172,7 @@ class hooks {
     return written;
   }
 
-  std::map<std::string, std::vector<entry>, std::less<>> entries_;
+  std::map<std::string, functions, std::less<>> points_;
   std::map<std::string, std::any, std::less<>> cache_;
 };
 
