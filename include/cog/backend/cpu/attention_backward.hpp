@@ -223,26 +223,30 @@ void attention_backward(cpu_context const& ctx, attention_backward_arguments<T, 
 
   // Tasks are numbered as they start, after all that may throw: whose turn one waits for is running or done.
   std::atomic<index_t> started{0};
+  index_t const at_once = std::min<index_t>(batch * key_heads, ctx.threads());
   run_tasks(ctx, batch * key_heads * key_blocks, little, [&](index_t) {
     backward_tile<Rule, C> tile(ctx, width, value_width);
     scratch<C> const buffer(ctx, tile_width * (width + value_width));
+    // As many heads at once as there are threads: none waits for another's turn, and a head's queries stay in a core's cache.
     index_t const task = started.fetch_add(1, std::memory_order_relaxed);
-    index_t const b = task % (batch * key_heads) / key_heads, key_head = task % key_heads;
-    index_t const j = task / (batch * key_heads), first = j * tile_width, n = std::min(tile_width, keys - first);
+    index_t const set = task / (at_once * key_blocks), within = task % (at_once * key_blocks);
+    index_t const set_heads = std::min(at_once, batch * key_heads - set * at_once);
+    index_t const bh = set * at_once + within % set_heads, b = bh / key_heads, key_head = bh % key_heads;
+    index_t const j = within / set_heads, first = j * tile_width, n = std::min(tile_width, keys - first);
     auto const key_rows = k.at(b, key_head, first, n, buffer.get());
     auto const value_rows = v.at(b, key_head, first, n, buffer.get() + tile_width * width);
     tile.start(first, n, key_rows, value_rows);
 
     for (index_t h = key_head * group; h < (key_head + 1) * group; ++h)
       for (index_t i = 0; i < query_blocks; ++i) {
-        index_t const bh = b * heads + h;
-        block& here = blocks[static_cast<std::size_t>(bh * query_blocks + i)];
+        index_t const query_head = b * heads + h;
+        block& here = blocks[static_cast<std::size_t>(query_head * query_blocks + i)];
         if (here.some.begin >= first + n || here.some.end <= first) continue;
         bool const masked = Mask::by_key || here.all.begin > first || here.all.end < first + n;
         index_t const whole = std::min(query_block, queries - i * query_block);
         index_t const part = masked && !Mask::by_key ? query_block / 2 : query_block;
         for (index_t at = 0; at < whole; at += part) {
-          index_t const query = i * query_block + at, count = std::min(part, whole - at), row = bh * queries + query;
+          index_t const query = i * query_block + at, count = std::min(part, whole - at), row = query_head * queries + query;
           auto const gradients = gradient.at(b, h, query, count, nullptr);
           query_rows<C> x{.batch = b, .head = h, .first = query, .count = count};
           x.q = {q.get() + row * width, width};

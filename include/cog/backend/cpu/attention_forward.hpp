@@ -6,6 +6,7 @@
 
 #include <array>
 #include <limits>
+#include <optional>
 
 #include <cog/attention/arguments.hpp>
 #include <cog/backend/cpu/attention_decode.hpp>
@@ -13,6 +14,9 @@
 #include <cog/backend/cpu/pairs.hpp>
 
 namespace cog::cpu_detail {
+
+inline constexpr index_t most_together = 4;  // tiles of one task
+inline constexpr index_t key_stretch = 256;  // keys that they share
 
 /// By how much an exponent may outgrow the reference before that moves.
 template <class C>
@@ -106,7 +110,7 @@ class forward_tile {
   using value_source = std::conditional_t<in_pairs, pair_columns, row_source<Stored, T>>;
   using stored = Stored;
   static constexpr index_t most = tile_width;  // queries
-  static constexpr index_t key_block = 128, edge_block = 32;
+  static constexpr index_t key_block = in_pairs ? 128 : 64, edge_block = 32;
   std::array<query_lane, most> lanes;
 
   forward_tile(cpu_context const& ctx, index_t width, index_t value_width)
@@ -114,8 +118,8 @@ class forward_tile {
         value_width_(value_width),
         memory_(ctx, tile_width * (width + 1 + 2 * key_block + value_width + 3 + std::max(width, value_width))) {
     query_ = memory_.get();                        // [D, 64], or [D / 2, 64] pairs
-    scores_ = query_ + (width + 1) * tile_width;   // [128, 64]
-    visible_ = scores_ + key_block * tile_width;   // [128, 64]
+    scores_ = query_ + (width + 1) * tile_width;   // [key_block, 64]
+    visible_ = scores_ + key_block * tile_width;   // [key_block, 64]
     out_ = visible_ + key_block * tile_width;      // [E, 64]
     reference_ = out_ + value_width * tile_width;  // [64]
     total_ = reference_ + tile_width;              // [64]
@@ -310,46 +314,73 @@ void forward_in_tiles(cpu_context const& ctx, attention_arguments<T, Mask> const
   index_t const partial_width = value_width + 1;
   if (splits > 1) partial = scratch<C>(ctx, splits * batch * heads * queries * partial_width);
 
+  // Tiles of a task take in each stretch of keys in turn, while it is in the second-level cache; and tasks that follow each other
+  // share a key head. Stretches end at fixed keys, so that results do not depend on how many tiles there are to a task.
+  index_t const together = splits > 1 ? 1 : std::clamp<index_t>(whole / (16 * ctx.threads()), 1, most_together);
+  index_t const bundles = blocks_of(tiles, together);
+
   using stored = typename Tile::stored;
   typename Tile::template key_source<T> const k(ctx, a.k, tiles > 2);
   typename Tile::template value_source<T> const v(ctx, a.v, tiles > 2);
-  run_tasks(ctx, whole * splits, little, [&](index_t task) {
-    index_t const split = task % splits, bh = task / splits % (batch * key_heads), b = bh / key_heads,
-                  key_head = bh % key_heads;
-    index_t const first = (tiles - 1 - task / splits / (batch * key_heads)) * Tile::most;  // causal: the longest first
-    index_t const n = std::min(Tile::most, rows - first);
-    Tile tile(ctx, width, value_width);
+  run_tasks(ctx, batch * key_heads * bundles * splits, little, [&](index_t task) {
+    index_t const split = task % splits, bh = task / splits / bundles, b = bh / key_heads, key_head = bh % key_heads;
+    index_t const bundle = bundles - 1 - task / splits % bundles;  // causal: the longest first
+    index_t const begin = bundle * together, end = std::min(tiles, begin + together);
     scratch<stored> const buffer(ctx, k.buffer_size(Tile::key_block) + v.buffer_size(Tile::key_block));
-    for (index_t i = 0; i < n; ++i) {
-      index_t const query = (first + i) / group, head = key_head * group + (first + i) % group;
-      tile.lanes[static_cast<std::size_t>(i)] = {head, query, a.mask.range(b, head, query)};
-      copy_row(&a.q(b, head, query, 0), a.q.strides[3], tile.row(i, width), 1, width);
-    }
-    tile.start(n, a.scale);
-    key_range seen = tile.keys();
-    if (splits > 1) {
-      index_t const share = round_up(blocks_of(seen.end - seen.begin, splits), Tile::key_block);
-      seen.begin = std::min(seen.begin + split * share, seen.end);
-      seen.end = std::min(seen.begin + share, seen.end);
-    }
-    for (index_t j = seen.begin, count; j < seen.end; j += count) {
-      count = tile.next_count(j, seen.end);
-      auto const key_rows = k.at(b, key_head, j, count, buffer.get());
-      auto const value_rows = v.at(b, key_head, j, count, buffer.get() + k.buffer_size(Tile::key_block));
-      tile.absorb(a.mask, b, j, count, key_rows, value_rows);
-    }
-    tile.finish();
-    for (index_t i = 0; i < n; ++i) {
-      auto const& [head, query, range] = tile.lanes[static_cast<std::size_t>(i)];
-      if (splits > 1) {
-        C* to = partial.get() + (((split * batch + b) * heads + head) * queries + query) * partial_width;
-        std::copy_n(tile.row(i, value_width), value_width, to);
-        to[value_width] = tile.logsumexp(i);
-      } else {
-        copy_row(tile.row(i, value_width), 1, &a.out(b, head, query, 0), a.out.strides[3], value_width);
-        if (a.logsumexp.data) a.logsumexp(b, head, query) = tile.logsumexp(i);
+    struct at_work {
+      Tile tile;
+      index_t first, n;  // queries
+      key_range keys;    // still to take in
+    };
+    std::array<std::optional<at_work>, most_together> bundled;
+    auto const each = [&](auto const& f) {
+      for (index_t t = begin; t < end; ++t) f(*bundled[static_cast<std::size_t>(t - begin)]);
+    };
+    key_range seen{keys, 0};
+    for (index_t t = begin; t < end; ++t) {
+      index_t const first = t * Tile::most, n = std::min(Tile::most, rows - first);
+      auto& [tile, from, count, left] = bundled[static_cast<std::size_t>(t - begin)].emplace(
+          at_work{Tile(ctx, width, value_width), first, n, {0, 0}});
+      for (index_t i = 0; i < n; ++i) {
+        index_t const query = (first + i) / group, head = key_head * group + (first + i) % group;
+        tile.lanes[static_cast<std::size_t>(i)] = {head, query, a.mask.range(b, head, query)};
+        copy_row(&a.q(b, head, query, 0), a.q.strides[3], tile.row(i, width), 1, width);
       }
+      tile.start(n, a.scale);
+      left = tile.keys();
+      if (splits > 1) {
+        index_t const share = round_up(blocks_of(left.end - left.begin, splits), Tile::key_block);
+        left.begin = std::min(left.begin + split * share, left.end);
+        left.end = std::min(left.begin + share, left.end);
+      }
+      if (left.begin < left.end) seen = {std::min(seen.begin, left.begin), std::max(seen.end, left.end)};
     }
+    for (index_t stretch = seen.begin; stretch < seen.end;) {
+      stretch = (stretch / key_stretch + 1) * key_stretch;
+      each([&](at_work& w) {
+        for (index_t const last = std::min(stretch, w.keys.end); w.keys.begin < last;) {
+          index_t const j = w.keys.begin, count = w.tile.next_count(j, last);
+          auto const key_rows = k.at(b, key_head, j, count, buffer.get());
+          auto const value_rows = v.at(b, key_head, j, count, buffer.get() + k.buffer_size(Tile::key_block));
+          w.tile.absorb(a.mask, b, j, count, key_rows, value_rows);
+          w.keys.begin += count;
+        }
+      });
+    }
+    each([&](at_work& w) {
+      w.tile.finish();
+      for (index_t i = 0; i < w.n; ++i) {
+        auto const& [head, query, range] = w.tile.lanes[static_cast<std::size_t>(i)];
+        if (splits > 1) {
+          C* to = partial.get() + (((split * batch + b) * heads + head) * queries + query) * partial_width;
+          std::copy_n(w.tile.row(i, value_width), value_width, to);
+          to[value_width] = w.tile.logsumexp(i);
+        } else {
+          copy_row(w.tile.row(i, value_width), 1, &a.out(b, head, query, 0), a.out.strides[3], value_width);
+          if (a.logsumexp.data) a.logsumexp(b, head, query) = w.tile.logsumexp(i);
+        }
+      }
+    });
   });
   if (splits == 1) return;
 
