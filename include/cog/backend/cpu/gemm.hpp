@@ -120,21 +120,43 @@ void thin_product(cpu_context const& ctx, gemm_arguments<T> const& g, view<T con
   });
 }
 
-/// How the loops of a product see their operands: a as rows of `left`, b as panels of C with `panel_rows` rows. This
-/// one: element by element.
+/// How the loops of a product see their operands: a as rows or strips of `left`, b as panels of C with `panel_rows` rows. This
+/// one: element by element. A strip is the elements of 6 rows, column after column: how the kernel reads them.
 template <class T>
 struct element_form {
   using C = compute_t<T>;
   using left = C;
+  static constexpr index_t strip = 6;
 
   static index_t panel_rows(index_t k) { return k; }
-  /// Is a read where it lies?
-  static bool in_place(view<T const, 2> const&) { return std::same_as<T, C>; }
+  /// Is a read where it lies? Down a column it would touch a page for every element of a sum.
+  static bool in_place(view<T const, 2> const& a) { return std::same_as<T, C> && a.strides[1] == 1; }
   static index_t left_pitch(index_t k) { return k; }
-  /// Rows [first, last) of a at `to`.
+  /// Rows [first, last) of a at `to`; as strips where its rows are not contiguous.
   static void pack_left(view<T const, 2> const& a, index_t first, index_t last, C* to) {
-    index_t const k = a.extents[1];
-    for (index_t r = first; r < last; ++r, to += k) copy_row(&a(r, 0), a.strides[1], to, 1, k);
+    index_t const k = a.extents[1], row = a.strides[0], column = a.strides[1];
+    if (column == 1) {
+      for (index_t r = first; r < last; ++r, to += k) copy_row(&a(r, 0), 1, to, 1, k);
+      return;
+    }
+    auto const pack = [&](index_t rows, T const* from) {
+      for (index_t c = 0; c < k; ++c, from += column, to += rows)
+        for (index_t i = 0; i < rows; ++i) to[i] = static_cast<C>(from[i * row]);
+    };
+    for (index_t r = first; r < last; r += strip) {
+      T const* from = &a(r, 0);
+      if (last - r < strip || row != 1) {
+        pack(std::min(strip, last - r), from);
+        continue;
+      }
+      for (index_t c = 0; c < k; ++c, from += column, to += strip)
+        for (index_t i = 0; i < strip; ++i) to[i] = static_cast<C>(from[i]);
+    }
+  }
+  /// What pack_left made of such an a.
+  static operand<C> packed(view<T const, 2> const& a, C const* rows, index_t pitch) {
+    if (a.strides[1] == 1) return {rows, pitch, 1};
+    return {rows, 1, strip};
   }
   /// Columns [first, first + n) of b as rows of `pitch`, with zeros up to a multiple of lane_multiple.
   static void pack_panel(view<T const, 2> const& b, index_t first, index_t n, C* to, index_t pitch) {
@@ -147,13 +169,23 @@ struct element_form {
     }
     for (index_t k = 0; k < depth; ++k) copy_row(from + k * b.strides[0], b.strides[1], to + k * pitch, 1, n);
   }
-  /// sums = a b, in steps whose panel of b, [128, 64], stays in the first-level cache.
+  /// sums = a b, in steps that a second-level cache has room for.
   static void multiply_panel(operand<left> const& a, index_t rows, C const* b, index_t pitch, index_t k, C* sums,
                              index_t columns) {
-    constexpr index_t depth = 128;
-    for (index_t at = 0; at < std::max<index_t>(k, 1); at += depth)
-      multiply(operand<C>{a.data + at * a.column, a.row, a.column}, rows, rows_of<C>{b + at * pitch, pitch},
-               std::min(depth, k - at), sums, tile_width, columns, at > 0);
+    constexpr index_t depth = 512;
+    for (index_t at = 0; at < std::max<index_t>(k, 1); at += depth) {
+      index_t const n = std::min(depth, k - at);
+      rows_of<C> const part{b + at * pitch, pitch};
+      if (a.column == 1) {
+        multiply(operand<C>{a.data + at, a.row, 1}, rows, part, n, sums, tile_width, columns, at > 0);
+        continue;
+      }
+      for (index_t r = 0; r < rows; r += strip) {
+        index_t const height = std::min(strip, rows - r);
+        multiply(operand<C>{a.data + r * k + at * height, 1, height}, height, part, n, sums + r * tile_width, tile_width, columns,
+                 at > 0);
+      }
+    }
   }
 };
 
@@ -166,6 +198,7 @@ struct pair_form {
   static index_t panel_rows(index_t k) { return blocks_of(k, 2); }
   static bool in_place(view<bf16 const, 2> const& a) { return a.strides[1] == 1 && a.extents[1] % 2 == 0; }
   static index_t left_pitch(index_t k) { return round_up(k, 2); }
+  static operand<bf16> packed(view<bf16 const, 2> const&, bf16 const* rows, index_t pitch) { return {rows, pitch, 1}; }
   static void pack_left(view<bf16 const, 2> const& a, index_t first, index_t last, bf16* to) {
     index_t const k = a.extents[1], pitch = left_pitch(k);
     if (a.strides[0] == 1 && a.strides[1] != 1)
@@ -240,14 +273,14 @@ void product_in_panels(cpu_context const& ctx, gemm_arguments<T> const& g, Form 
   }
 
   run_tasks(ctx, batches * row_blocks * panels, little, [&](index_t task) {
-    index_t const batch = task / (row_blocks * panels), panel = task / row_blocks % panels, first = panel * tile_width;
-    index_t const r = task % row_blocks * rows_each, rows = std::min(rows_each, m - r),
+    // Panel after panel past the same rows of a: those stay in the cache, panels lie so that they are fetched ahead.
+    index_t const batch = task / (row_blocks * panels), panel = task % panels, first = panel * tile_width;
+    index_t const r = task / panels % row_blocks * rows_each, rows = std::min(rows_each, m - r),
                   columns = std::min(tile_width, n - first);
-    operand<left> a{converted.get() + (batch * m + r) * left_pitch, left_pitch, 1};
-    if constexpr (std::same_as<T, left>) {
-      auto const x = left_of(batch);
+    auto const x = left_of(batch);
+    operand<left> a = form.packed(x, converted.get() + (batch * m + r) * left_pitch, left_pitch);
+    if constexpr (std::same_as<T, left>)
       if (in_place) a = {&x(r, 0), x.strides[0], x.strides[1]};
-    }
     scratch<C> own;
     C* b = packed.get() + ((b_batches == 1 ? 0 : batch) * panels + panel) * panel_size;
     if (!shared) {
