@@ -1,8 +1,7 @@
 // Products of bf16 with sums in float, as processors have instructions for them: along the summed axis, elements go in
 // pairs. The left operand is rows of neighbours, the right one rows of pairs, each in the 32 bits of a float. One
 // layout and one signature for two forms, chosen at run time: AMX tiles and AVX512-BF16. A machine where neither beats
-// float computes in float instead (`chosen_pair_product` is null). AMX runs in tests by emulated tiles only; its speed
-// is not measured.
+// float computes in float instead (`chosen_pair_product` is null). Tests run AMX by emulated tiles too.
 #pragma once
 
 #include <atomic>
