@@ -2,8 +2,9 @@
 # Everything that needs a GPU, in one command: builds the tests, the benchmarks and cog-lm with nvcc, runs them, runs the tests again under
 # compute-sanitizer, and PyTorch's side. No step and no test that fails, hangs or kills its process loses another, and each writes as it goes.
 # Needs the CUDA toolkit and a C++ compiler; the headers of Catch2 2 and nlohmann-json must be found by the compiler, or in the folder VENDOR
-# (catch2/catch.hpp and nlohmann/ in it). cog-lm is built where CMake finds what it needs, and PyTorch's side runs where python has it.
-#   sh tests/gpu.sh [build | test | lm | bench | portable | rival | sanitize]...     default: all of them, in this order
+# (catch2/catch.hpp and nlohmann/ in it). cog-lm and cog-diffusion are built where CMake finds what they need, and PyTorch's side runs where
+# python has it.
+#   sh tests/gpu.sh [build | test | lm | image | bench | portable | rival | sanitize]...     default: all of them, in this order
 # `build` needs no GPU. The folder with the programs may be carried to a machine that has one, beside the sources, wherever they lie.
 # BUILD: where programs go (default build/gpu).  OUT: where logs and JSON go (default bench/results).  ARCH: default that of the GPU here,
 # sm_90a where there is none.  JOBS: compilers at a time.  PARALLEL: tests at a time (4).  LIMIT: seconds that a step may take (3600).
@@ -86,6 +87,13 @@ build() {
         -DCMAKE_CUDA_ARCHITECTURES="${ARCH#sm_}-real" -DCMAKE_DISABLE_FIND_PACKAGE_PkgConfig=ON &&
       cmake --build "$BUILD/lm" --target cog-lm --parallel "$JOBS" && cp "$BUILD/lm/examples/lm/cog-lm" "$BUILD/cog-lm"; } >"$BUILD/lm.log" 2>&1 ||
       echo "cog-lm is not built; see $BUILD/lm.log"
+    # Its libraries go along: a GPU machine may lack them.
+    { cmake -S . -B "$BUILD/image" -DCMAKE_BUILD_TYPE=Release -DCOG_BUILD_TESTS=OFF -DCOG_BUILD_BENCH=OFF -DCOG_EXAMPLES_CUDA=ON \
+        -DCMAKE_CUDA_ARCHITECTURES="${ARCH#sm_}-real" &&
+      cmake --build "$BUILD/image" --target cog-diffusion --parallel "$JOBS" && cp "$BUILD/image/examples/image/cog-diffusion" "$BUILD/cog-diffusion" &&
+      mkdir -p "$BUILD/lib" && ldd "$BUILD/cog-diffusion" | sed -n 's/^[[:space:]]*lib\(png\|zip\|z\|bz2\|lzma\|zstd\|crypto\)[0-9]*\.so.* => \(.*\) (.*/\2/p' |
+        xargs cp -Lt "$BUILD/lib"; } >"$BUILD/image.log" 2>&1 ||
+      echo "cog-diffusion is not built; see $BUILD/image.log"
   fi
   [ -z "${built:-}" ]
 }
@@ -122,7 +130,7 @@ sanitize() {
   [ -n "$good" ]
 }
 
-[ $# -gt 0 ] || set -- build test lm bench portable rival sanitize
+[ $# -gt 0 ] || set -- build test lm image bench portable rival sanitize
 failed=
 for step; do
   echo "== $step ($ARCH)"
@@ -141,6 +149,10 @@ for step; do
     build) build ;;
     test) cases "$OUT/gpu_tests.log" ;;
     lm) if [ -x "$BUILD/cog-lm" ]; then timeout "$LIMIT" sh tests/lm_cuda.sh "$BUILD/cog-lm"; else echo "skipped: cog-lm was not built"; fi ;;
+    image)
+      if [ ! -x "$BUILD/cog-diffusion" ]; then echo "skipped: cog-diffusion was not built"
+      else LD_LIBRARY_PATH=$LD_LIBRARY_PATH:$BUILD/lib timeout "$LIMIT" sh tests/image_cuda.sh "$BUILD/cog-diffusion"; fi
+      ;;
     bench)
       timeout "$LIMIT" "$BUILD/bench" "$OUT/gpu.json" ${WORDS:-}
       first=$?
