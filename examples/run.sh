@@ -20,7 +20,11 @@ esac
 for example in $wanted; do
   [ -f "$root/examples/$example/demo.sh" ] || { echo "run.sh: no example '$example'; there are:" $have >&2; exit 2; }
   case " $* " in
-    *' --help '* | *' -h '*) sed -n '2,/^set/s/^# //p' "$root/examples/$example/demo.sh" ;;
+    *' --help '* | *' -h '*)
+      sed -n "2,6s/^# //p" "$root/examples/run.sh"
+      printf '\n%s: ' "$example"
+      sed -n '2,/^set/s/^# //p' "$root/examples/$example/demo.sh"
+      ;;
     *) sh "$root/examples/$example/demo.sh" '' '' "$@" ;;  # a wrong option before the work, not after it
   esac
 done

@@ -112,3 +112,10 @@ TEST_CASE("print: variables show their value") {
   }, x);
   CHECK(seen == "[1., 2.]\nfloat32 [2] on cpu\n[3., 6.]\nfloat32 [2] on cpu");
 }
+
+TEST_CASE("print: extents, where cog's names are visible") {
+  using namespace cog;
+  std::ostringstream out;
+  out << zeros<float>(ctx(), {2, 3}).extents() << ' ' << index_t{4} << ' ' << extents<0>{};
+  CHECK(out.str() == "[2, 3] 4 []");
+}

@@ -213,6 +213,7 @@ TEST_CASE("views, indexed access and joins") {
   REQUIRE_GRADIENT([&](auto const& a) { return sum(select(a, 0, 1) * select(a, 0, -1)); }, x);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(expand(unsqueeze(a, 1), std::array<index_t, 3>{3, 2, 4})) * 3); }, x);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(concatenate(0, a, slice(a, 0, 0, 1) * 2))); }, x);
+  CHECK(concatenate(0, x * 2, x).to_vector() == concatenate(0, eval(x * 2), x).to_vector());
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(cumulative_sum(a, 0)) * cumulative_sum(a, 1)); }, x);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(take(a, ids))); }, x);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(take(select(a, 1, 2), ids))); }, x);

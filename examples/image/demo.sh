@@ -11,9 +11,10 @@ shift 2
 
 data=shapes minutes=6
 while [ $# -gt 0 ]; do
+  [ $# -gt 1 ] || { echo "demo.sh: $1: an option without its value, or none; there are --data shapes|DIR and --minutes N" >&2; exit 2; }
   case $1 in
-    --data) data=${2:?--data needs 'shapes' or a folder}; shift 2 ;;
-    --minutes) minutes=${2:?--minutes needs a number}; shift 2 ;;
+    --data) data=$2; shift 2 ;;
+    --minutes) minutes=$2; shift 2 ;;
     *) echo "demo.sh: unknown option '$1'; there are --data shapes|DIR and --minutes N" >&2; exit 2 ;;
   esac
 done

@@ -11,9 +11,10 @@ shift 2
 
 text='' minutes=6
 while [ $# -gt 0 ]; do
+  [ $# -gt 1 ] || { echo "demo.sh: $1: an option without its value, or none; there are --text FILE|DIR and --minutes N" >&2; exit 2; }
   case $1 in
-    --text) text=${2:?--text needs a file or a folder}; shift 2 ;;
-    --minutes) minutes=${2:?--minutes needs a number}; shift 2 ;;
+    --text) text=$2; shift 2 ;;
+    --minutes) minutes=$2; shift 2 ;;
     *) echo "demo.sh: unknown option '$1'; there are --text FILE|DIR and --minutes N" >&2; exit 2 ;;
   esac
 done

@@ -105,6 +105,8 @@ struct boolean {
 };
 template <class T, int Rank, backend B>
 boolean(tensor<T, Rank, B>) -> boolean<T, Rank, B>;
+template <lazy_expression E>
+boolean(E) -> boolean<typename E::value_type, E::rank, typename E::backend_type>;
 
 namespace detail {
 

@@ -95,7 +95,7 @@ class recorded_model {
  private:
   template <class A>
   decltype(auto) record_argument(A&& a) const {
-    if constexpr (detail::is_tensor<std::remove_cvref_t<A>>) return record(a);
+    if constexpr (plain_expression<A>) return record(eval(a));
     else return std::forward<A>(a);
   }
   Model* model_;
@@ -106,7 +106,7 @@ class recorded_model {
 ///   auto [loss, gradients] = value_and_grad(model, [&](auto& m) { return cross_entropy(m(tokens), targets); });
 /// Needs nn/module.hpp (for_each_parameter). Throws if the result is not one number.
 template <class Model, class F>
-  requires(!expression<F> && visitable<Model>)
+  requires(!expression<F>)
 auto value_and_grad(Model& model, F const& f) {
   auto t = std::make_shared<tape>();
   detail::tape_scope const whole(*t);
@@ -121,10 +121,11 @@ auto value_and_grad(Model& model, F const& f) {
   return value_and_gradients<decltype(value), gradients>{std::move(value), gradients(t)};
 }
 
-/// The value of f(x...) and the gradient with respect to each x, as a tuple in order. f takes variables.
+/// The value of f(x...) and the gradient with respect to each x, as a tuple in order; that of integers is 0. f takes variables.
 template <class F, class... T, int... R, class... B>
   requires(sizeof...(T) > 0)
 auto value_and_grad(F const& f, tensor<T, R, B> const&... x) {
+  static_assert((floating<T> || ...), "cog: value_and_grad of integers, which have no gradient");
   static_assert(std::invocable<F const&, variable<T, R, B> const&...>,
                 "cog: value_and_grad calls the function with variables, and it cannot be: let it take auto const& (if it does, the error is in its body)");
   auto t = std::make_shared<tape>();

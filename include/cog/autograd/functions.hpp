@@ -369,7 +369,7 @@ concept unevaluated = expression<X> && !is_tensor<X> && !is_variable<X>;
 
 template <class X>
 X refuse(X const& x) {
-  static_assert(!unevaluated<X>, "cog: views, take, concatenate, cumulative_sum and top_k take no lazy expression; write eval(x)");
+  static_assert(!unevaluated<X>, "cog: views, take, cumulative_sum and top_k take no lazy expression; write eval(x)");
   return x;
 }
 
@@ -395,7 +395,7 @@ template <detail::unevaluated X>
 auto select(X const& x, int, index_t) { return detail::refuse(x); }
 template <detail::unevaluated First, plain_expression... More>
   requires plain_expression<First>
-auto concatenate(int, First const& x, More const&...) { return detail::refuse(x); }
+auto concatenate(int axis, First const& x, More const&... more) { return concatenate(axis, evaluate(x), more...); }
 template <expression Table, detail::unevaluated Ids>
 auto take(Table const&, Ids const& x) { return detail::refuse(x); }
 template <detail::unevaluated Table, expression Ids>

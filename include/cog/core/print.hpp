@@ -158,6 +158,13 @@ std::ostream& operator<<(std::ostream& out, tensor<T, R, B> const& x) {
   return out << " on " << B::name;
 }
 
+/// Extents, wherever the names of cog are visible: `[2, 3]`.
+template <std::size_t N>
+std::ostream& operator<<(std::ostream& out, std::array<index_t, N> const& shape) {
+  detail::write_part(out, shape);
+  return out;
+}
+
 /// The value of a lazy expression, of a variable.
 template <expression E>
   requires(!detail::is_tensor<E>)

@@ -31,7 +31,13 @@ struct contract {
     extents_of<B::rank - 2> lead_b{};
     std::copy_n(x.begin(), A::rank - 2, lead_a.begin());
     std::copy_n(y.begin(), B::rank - 2, lead_b.begin());
-    auto const lead = broadcast("matmul", lead_a, lead_b);
+    auto const lead = [&] {
+      try {
+        return broadcast("matmul", lead_a, lead_b);
+      } catch (error const&) {
+        throw error("matmul: leading axes do not broadcast: ", x, " and ", y);
+      }
+    }();
     cog::extents<rank> out{};
     std::copy(lead.begin(), lead.end(), out.begin());
     out[rank - 2] = x[A::rank - 2];

@@ -251,6 +251,11 @@ inline constexpr keep_axes keep{};
   template <plain_expression E, int... A>                                                                     \
   auto name(E const& x, axes<A...> a, keep_axes) {                                                            \
     return reshape(name(x, a), detail::kept_shape(x, std::array<int, sizeof...(A)>{A...}));                   \
+  }                                                                                                           \
+  template <expression E, std::floating_point A>                                                              \
+  auto name(E const& x, A) {                                                                                  \
+    static_assert(sizeof(A) == 0, "cog: an axis is a whole number; maximum and minimum compare elements");    \
+    return x;                                                                                                 \
   }
 COG_REDUCTION(sum)
 COG_REDUCTION(mean)

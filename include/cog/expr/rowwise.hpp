@@ -146,6 +146,7 @@ auto rowwise(Op const& op, X const& x, More const&... more) {
   using B = typename X::backend_type;
   constexpr int rank = X::rank;
   static_assert(rank >= 1, "cog: a row-wise form needs a last axis");
+  static_assert(floating<typename X::value_type>, "cog: a row-wise form needs floating elements; write cast<float>(x) first");
   auto const shape = x.extents();
   [[maybe_unused]] auto const check = [&](auto const& e) {
     if (broadcast("rowwise", e.extents(), shape) != shape)

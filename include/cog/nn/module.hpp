@@ -58,11 +58,15 @@ void for_each_parameter(M& model, F&& f) {
   detail::traverse(std::string(), model, f);
 }
 
-/// The number of elements of all parameters.
-template <visitable M>
+/// The number of elements of all parameters; of tied ones, once.
+template <class M>
 index_t parameter_count(M const& model) {
   index_t count = 0;
-  for_each_parameter(model, [&](std::string const&, auto const& x) { count += x.size(); });
+  std::vector<void const*> seen;
+  for_each_parameter(model, [&](std::string const&, auto const& x) {
+    if (std::find(seen.begin(), seen.end(), x.data()) == seen.end()) count += x.size();
+    seen.push_back(x.data());
+  });
   return count;
 }
 

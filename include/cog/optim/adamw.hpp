@@ -105,7 +105,7 @@ class adamw {
       auto const g = gradients(parameter);
       using gradient = std::remove_cvref_t<decltype(g)>;
       static_assert(std::same_as<compute_t<typename gradient::value_type>, State>,
-                    "cog: gradients of another precision");
+                    "cog: gradients of another precision than the moments; for a model of double write adamw<B, double>");
       if (g.extents() != parameter.extents())
         throw error("adamw: parameter '", std::string(name), "' has shape ", parameter.extents(), ", its gradient ",
                     g.extents());

@@ -329,8 +329,8 @@ void forward_in_tiles(cpu_context const& ctx, attention_arguments<T, Mask> const
     scratch<stored> const buffer(ctx, k.buffer_size(Tile::key_block) + v.buffer_size(Tile::key_block));
     struct at_work {
       Tile tile;
-      index_t first, n;  // queries
-      key_range keys;    // still to take in
+      index_t n;       // queries
+      key_range keys;  // still to take in
     };
     std::array<std::optional<at_work>, most_together> bundled;
     auto const each = [&](auto const& f) {
@@ -339,8 +339,8 @@ void forward_in_tiles(cpu_context const& ctx, attention_arguments<T, Mask> const
     key_range seen{keys, 0};
     for (index_t t = begin; t < end; ++t) {
       index_t const first = t * Tile::most, n = std::min(Tile::most, rows - first);
-      auto& [tile, from, count, left] = bundled[static_cast<std::size_t>(t - begin)].emplace(
-          at_work{Tile(ctx, width, value_width), first, n, {0, 0}});
+      auto& [tile, count, left] =
+          bundled[static_cast<std::size_t>(t - begin)].emplace(at_work{Tile(ctx, width, value_width), n, {0, 0}});
       for (index_t i = 0; i < n; ++i) {
         index_t const query = (first + i) / group, head = key_head * group + (first + i) % group;
         tile.lanes[static_cast<std::size_t>(i)] = {head, query, a.mask.range(b, head, query)};
