@@ -41,6 +41,14 @@ TEST_CASE("take: rows of a table") {
   CHECK(cog::take(table, cog::scalar<std::int64_t>(context(), 3)).extents() == cog::extents<1>{2});
 }
 
+TEST_CASE("add_rows: rows that do not fit, and tables that repeat elements, are refused") {
+  auto const ids = cog::zeros<std::int64_t>(context(), {2, 2});
+  auto table = cog::zeros<float>(context(), {2, 3});
+  CHECK_THROWS_WITH(cog::add_rows(table, ids, cog::ones<float>(context(), {4, 1, 3})), Catch::Contains("[4, 1, 3]"));
+  auto repeated = cog::expand(cog::zeros<float>(context(), {2, 1}), {2, 3});
+  CHECK_THROWS_WITH(cog::add_rows(repeated, ids, cog::ones<float>(context(), {2, 2, 3})), Catch::Contains("repeats"));
+}
+
 TEST_CASE("take: a table of any rank") {
   generator random(11);
   auto const ids = ids_below<std::int32_t>(random, 6, std::array<index_t, 2>{2, 5});

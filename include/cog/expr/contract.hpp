@@ -44,6 +44,8 @@ struct contract {
     out[rank - 1] = y[B::rank - 1];
     return out;
   }
+  /// The value, as the only element of a tensor. Throws unless it is one number.
+  value_type item() const { return detail::item_of(*this); }
 
  private:
   template <int R>
@@ -209,6 +211,13 @@ template <class A, class B>
 auto leaves_of(contract<A, B> const& e) {
   return std::tuple(evaluate(e));
 }
+
+namespace detail {
+template <class A, class B, class T, int R, class K>
+inline constexpr bool is_added_product<mapped<op::add, contract<A, B>, tensor<T, R, K>>> = R == contract<A, B>::rank && R >= 2;
+template <class A, class B, class T, int R, class K>
+inline constexpr bool is_added_product<mapped<op::add, tensor<T, R, K>, contract<A, B>>> = R == contract<A, B>::rank && R >= 2;
+}  // namespace detail
 
 /// product + c, with c of the product's shape: one GEMM that adds to a copy of c.
 template <class A, class B, class T, int R, class K>

@@ -37,6 +37,14 @@ void check_recording(tensor<T, R, B> const& x) {
                 "lost: use m.record(parameter), or pause_recording where that is meant");
 }
 
+/// Throws for a view in which an axis repeats one element: it is no place to write to.
+template <class T, int R, class B>
+void check_distinct(char const* operation, tensor<T, R, B> const& x) {
+  for (std::size_t a = 0; a < R; ++a)
+    if (x.strides()[a] == 0 && x.extents()[a] > 1)
+      throw error(operation, ": a view of shape ", x.extents(), " whose axis ", a, " repeats one element (expand) is for reading; take a copy()");
+}
+
 }  // namespace detail
 
 // ---- leaves_of(node): what it holds, in order, owned. Other floors add overloads for their nodes (found by argument-dependent
@@ -170,6 +178,9 @@ inline constexpr bool is_element_wise = is_mapped<E>;
 /// Expressions that are a product with its epilogue (expr/contract.hpp).
 template <class E>
 struct product_form : std::false_type {};
+/// A product plus a tensor of its rank, either way round (expr/contract.hpp).
+template <class E>
+inline constexpr bool is_added_product = false;
 
 /// A fresh tensor: one kernel.
 template <class E, class Leaves>
@@ -209,7 +220,7 @@ decltype(auto) eval(E const& e) {
 /// same elements in the same order, and e will not be `evaluated_again`: then nobody can tell.
 template <class T, int R, class B, class E>
 void evaluate_into(tensor<T, R, B>& target, E const& e, bool evaluated_again) {
-  if constexpr (detail::is_element_wise<E> && !detail::product_form<E>::value) {
+  if constexpr (detail::is_element_wise<E> && !detail::product_form<E>::value && !detail::is_added_product<E>) {
     auto const ls = leaves_of(e);
     if (target.has_storage() && target.is_contiguous() && target.extents() == e.extents()) {
       auto const found = detail::find_sharing(target, ls);
@@ -236,9 +247,7 @@ void write_through(tensor<T, R, B> const& target, E const& e) {
     static_assert(E::rank <= R, "cog: assign of a higher rank");
     if (broadcast("assign", e.extents(), target.extents()) != target.extents())
       throw error("assign: ", e.extents(), " does not broadcast to ", target.extents());
-    for (std::size_t a = 0; a < R; ++a)
-      if (target.strides()[a] == 0 && target.extents()[a] > 1)
-        throw error("assign: a view of shape ", target.extents(), " whose axis ", a, " repeats one element (expand) is for reading; take a copy()");
+    detail::check_distinct("assign", target);
     auto const ls = [&] {
       if constexpr (detail::is_element_wise<E> || detail::is_tensor<E> || !expression<E>) return leaves_of(e);
       else return std::tuple(evaluate(e));

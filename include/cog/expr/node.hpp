@@ -78,6 +78,13 @@ auto broadcast_all(char const* operation, E const&... e) {
   }(e...);
 }
 
+/// The number that an expression is.
+template <class E>
+auto item_of(E const& e) {
+  if constexpr (E::is_recorded) return evaluate(e).value().item();
+  else return evaluate(e).item();
+}
+
 }  // namespace detail
 
 /// Op applied element by element to broadcast children.
@@ -102,10 +109,7 @@ struct mapped {
     return std::apply([](auto const&... c) { return detail::broadcast_all(Op::name, c.extents()...); }, children);
   }
   /// The value, as the only element of a tensor. Throws unless it is one number.
-  value_type item() const {
-    if constexpr (is_recorded) return evaluate(*this).value().item();
-    else return evaluate(*this).item();
-  }
+  value_type item() const { return detail::item_of(*this); }
 };
 
 /// What may stand in an expression beside a tensor: any expression, a number.

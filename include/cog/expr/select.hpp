@@ -49,7 +49,8 @@ tensor<T, R, B> contiguous_beside(Target const& target, tensor<T, R, B> const& x
 template <class T, class B, class I, int R>
   requires index_element<I>
 void add_rows(tensor<T, 2, B>& table, tensor<I, R, B> const& ids, tensor<T, R + 1, B> const& rows) {
-  if (rows.extent(-1) != table.extent(1) || rows.size() != ids.size() * table.extent(1))
+  detail::check_distinct("add_rows", table);
+  if (rows.extent(-1) != table.extent(1) || !std::equal(ids.extents().begin(), ids.extents().end(), rows.extents().begin()))
     throw error("add_rows: rows ", rows.extents(), " and ids ", ids.extents(), " for a table ", table.extents());
   auto const where = ids.contiguous();
   auto const what = detail::contiguous_beside(table, rows);
