@@ -230,6 +230,7 @@ TEST_CASE("expand: stretched axes repeat, nothing is copied") {
   CHECK(e.copy().is_contiguous());
   CHECK(same(e.copy(), e));
   CHECK(cog::expand(numbered<1>({1}), {0}).size() == 0);
+  CHECK_NOTHROW(cog::expand(cog::zeros<float>(context(), {1, 0}), {3, 0}).assign(1));  // writes nothing
   CHECK(cog::expand(cog::scalar<float>(context(), 3), {2, 2}).to_vector() == std::vector<float>{3, 3, 3, 3});
   CHECK_THROWS_WITH(e.assign(1), Catch::Contains("[2, 3, 4]") && Catch::Contains("repeats"));
   CHECK(x(2, 0) == 2);
