@@ -41,7 +41,7 @@ void check_recording(tensor<T, R, B> const& x) {
 template <class T, int R, class B>
 void check_distinct(char const* operation, tensor<T, R, B> const& x) {
   if (x.size() == 0) return;
-  for (std::size_t a = 0; a < R; ++a)
+  for (std::size_t a = 0; a != R; ++a)
     if (x.strides()[a] == 0 && x.extents()[a] > 1)
       throw error(operation, ": a view of shape ", x.extents(), " whose axis ", a, " repeats one element (expand) is for reading; take a copy()");
 }
