@@ -1,4 +1,4 @@
-// Attention forward on the CPU: a task takes 64 queries through all the keys they see, block by block, with a running
+// Attention forward on the CPU: a task takes tiles of 64 queries through all the keys they see, block by block, with a running
 // softmax. Memory is O(N) in all; one exponential a score; both products run at the rate of the multiply-add units. The
 // queries of a tile share a key head: (position, head of the group) pairs, so grouped heads fill the lanes. bf16 goes
 // through pair_product where the machine has one. The result does not depend on the number of threads.
