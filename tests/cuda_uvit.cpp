@@ -1,30 +1,13 @@
 // U-ViC and U-ViT on the GPU backend against the values of the published code (golden files), and training in float.
-#include <nlohmann/json.hpp>
-
 #include "cuda_uvit.hpp"
 #include "part_of_file.hpp"
+#include "uvit_config.hpp"
 
 using namespace cog;
+using nn_test::config_of;
 using nn_test::part_of_file;
 
 namespace {
-
-uvit_config config_of(safetensors_file const& file) {
-  auto const j = nlohmann::json::parse(file.metadata().at("config"));
-  return {.img_size = j["img_size"],
-          .patch_size = j["patch_size"],
-          .in_chans = j["in_chans"],
-          .embed_dim = j["embed_dim"],
-          .depth = j["depth"],
-          .num_heads = j["num_heads"],
-          .mlp_ratio = j["mlp_ratio"],
-          .qkv_bias = j["qkv_bias"],
-          .mlp_time_embed = j["mlp_time_embed"],
-          .np = j.value("np", false),
-          .num_classes = std::max<index_t>(0, j.value("num_classes", 0)),
-          .clip_dim = j.value("clip_dim", 0),
-          .num_clip_token = j.value("num_clip_token", 77)};
-}
 
 struct golden {
   safetensors_file file;

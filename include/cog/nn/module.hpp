@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <unordered_set>
 #include <vector>
 
 #include <cog/core/tensor.hpp>
@@ -58,15 +59,20 @@ void for_each_parameter(M& model, F&& f) {
   detail::traverse(std::string(), model, f);
 }
 
+/// Calls f(name, tensor) once for parameters that share their elements (tied weights), with the first of their names.
+template <class M, class F>
+void for_each_distinct_parameter(M& model, F&& f) {
+  std::unordered_set<void const*> seen;
+  for_each_parameter(model, [&](std::string const& name, auto& parameter) {
+    if (parameter.size() == 0 || seen.insert(parameter.data()).second) f(name, parameter);
+  });
+}
+
 /// The number of elements of all parameters; of tied ones, once.
 template <class M>
 index_t parameter_count(M const& model) {
   index_t count = 0;
-  std::vector<void const*> seen;
-  for_each_parameter(model, [&](std::string const&, auto const& x) {
-    if (std::find(seen.begin(), seen.end(), x.data()) == seen.end()) count += x.size();
-    seen.push_back(x.data());
-  });
+  for_each_distinct_parameter(model, [&](std::string const&, auto const& x) { count += x.size(); });
   return count;
 }
 

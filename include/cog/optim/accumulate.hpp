@@ -16,7 +16,7 @@ class gradient_mean {
  public:
   template <class Model, class Gradients>
   void add(Model& model, Gradients const& gradients) {
-    for_each_distinct_parameter(model, [&](auto const& name, auto& parameter) {
+    for_each_trained_parameter(model, [&](auto const& name, auto& parameter) {
       if (!names_.contains(parameter.data())) {
         names_.emplace(parameter.data(), name);
         sums_.add(name, parameter);

@@ -73,7 +73,7 @@ class adamw {
   template <class Model>
   explicit adamw(Model& model, adamw_options options = {}) : options_(std::move(options)) {
     check();
-    for_each_distinct_parameter(model, [&](auto const& name, auto& parameter) {
+    for_each_trained_parameter(model, [&](auto const& name, auto& parameter) {
       first_.add(name, parameter);
       second_.add(name, parameter);
       if constexpr (has_master<decltype(parameter)>) master_.add(name, parameter).assign(cast<State>(parameter));
@@ -100,7 +100,7 @@ class adamw {
     }
     kernel_list<B> kernels;
     std::vector<std::shared_ptr<void>> held;  // what lazy gradients computed, until the kernels have run
-    for_each_distinct_parameter(model, [&](auto const& name, auto& parameter) {
+    for_each_trained_parameter(model, [&](auto const& name, auto& parameter) {
       constexpr int rank = std::remove_cvref_t<decltype(parameter)>::rank;
       auto const g = gradients(parameter);
       using gradient = std::remove_cvref_t<decltype(g)>;

@@ -24,7 +24,7 @@ namespace detail {
 template <class Model, class Gradients, class Take>
 void sums_of_squares(Model& model, Gradients const& gradients, Take const& take) {
   std::unordered_map<std::type_index, std::pair<std::shared_ptr<void>, std::function<void()>>> lists;
-  for_each_distinct_parameter(model, [&](auto const&, auto& parameter) {
+  for_each_trained_parameter(model, [&](auto const&, auto& parameter) {
     using P = std::remove_cvref_t<decltype(parameter)>;
     using C = compute_t<typename P::value_type>;
     using list = sum_list<typename P::backend_type, C>;
@@ -64,7 +64,7 @@ clipped_gradients<Gradients> clip_norm(Model& model, Gradients gradients, double
   if (!(limit > 0)) throw error("clip_norm: limit = ", limit, " is not positive");
   double const norm = global_norm(model, gradients);
   if (!std::isfinite(norm)) {
-    for_each_distinct_parameter(model, [&](auto const& name, auto& parameter) {
+    for_each_trained_parameter(model, [&](auto const& name, auto& parameter) {
       auto const largest = static_cast<double>(max(abs(gradients(parameter))).item());
       if (!std::isfinite(largest))
         throw error("the gradient of parameter '", std::string(name), "' is not finite: it holds ", largest);

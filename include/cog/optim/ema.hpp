@@ -20,7 +20,7 @@ class ema {
   template <class Model>
   ema(Model& model, double decay) : decay_(decay) {
     if (!(decay >= 0 && decay < 1)) throw error("ema: decay = ", decay, " does not lie in [0, 1)");
-    for_each_distinct_parameter(model, [&](auto const& name, auto& parameter) {
+    for_each_trained_parameter(model, [&](auto const& name, auto& parameter) {
       average_.add(name, parameter).assign(cast<State>(parameter));
     });
   }
@@ -29,7 +29,7 @@ class ema {
   template <class Model>
   void update(Model& model) {
     kernel_list<B> kernels;
-    for_each_distinct_parameter(model, [&](auto const& name, auto& parameter) {
+    for_each_trained_parameter(model, [&](auto const& name, auto& parameter) {
       auto const average = average_.of(name, parameter);
       kernels.add_assignment(average, average * decay_ + cast<State>(parameter) * (1 - decay_));
     });

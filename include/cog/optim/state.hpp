@@ -8,7 +8,6 @@
 #include <map>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -21,11 +20,9 @@ namespace cog {
 
 /// Calls f(name, parameter) once for every floating parameter, whatever number of names its elements have.
 template <class Model, class F>
-void for_each_distinct_parameter(Model& model, F&& f) {
-  std::unordered_set<void const*> seen;
-  for_each_parameter(model, [&](auto const& name, auto& parameter) {
-    if constexpr (floating<typename std::remove_cvref_t<decltype(parameter)>::value_type>)
-      if (parameter.size() == 0 || seen.insert(parameter.data()).second) f(name, parameter);
+void for_each_trained_parameter(Model& model, F&& f) {
+  for_each_distinct_parameter(model, [&](auto const& name, auto& parameter) {
+    if constexpr (floating<typename std::remove_cvref_t<decltype(parameter)>::value_type>) f(name, parameter);
   });
 }
 
