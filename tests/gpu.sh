@@ -33,7 +33,8 @@ if [ "${1:-}" = make ]; then
   newer=$(find include tests bench/gpu examples -newer "$program" \( -name '*.?pp' -o -name '*.cu' -o -name '*.h' \) -print -quit 2>&1)
   [ -n "$newer" ] || exit 0
   objects=
-  case $source in tests/*) objects=$BUILD/cuda_main.o ;; esac
+  # Given to the linker: -x cu would compile it.
+  case $source in tests/*) objects="-Xlinker $BUILD/cuda_main.o" ;; esac
   [ "${program%.o}" = "$program" ] || objects=-c
   # shellcheck disable=SC2086  # words
   nvcc -std=c++20 -O3 -lineinfo "$@" -DCOG_GOLDEN_DIR='"tests/golden"' -I include -I tests ${VENDOR:+-I "$VENDOR"} $objects -x cu "$source" -o "$program.new" \

@@ -35,22 +35,38 @@ struct weights_of {
 /// the queries, which a bf16 could not hold, but still to be applied.
 template <class Rule, bool Masked, bool Pairs>
 struct find_largest {
+  /// Several registers at a time: a maximum waits for the one before it.
+  template <int Registers, class S, class C>
+  static COG_INLINE bool columns(weights_of<C> const& x, index_t first) {
+    S const factor = x.factor;
+    S top[Registers];
+#pragma GCC unroll 4
+    for (int r = 0; r < Registers; ++r) top[r] = std::numeric_limits<C>::lowest();
+    for (index_t j = 0; j < x.n; ++j)
+#pragma GCC unroll 4
+      for (int r = 0; r < Registers; ++r) {
+        index_t const at = j * tile_width + first + r * S::size;
+        S s = S::load_aligned(x.scores + at);
+        if constexpr (Pairs) s = s * factor;
+        S u = Rule::exponent(s);
+        if constexpr (Masked) u = where(S::load_aligned(x.visible + at) > S(C(0)), u, top[r]);
+        top[r] = fast_max(top[r], u);
+      }
+    bool some = false;
+#pragma GCC unroll 4
+    for (int r = 0; r < Registers; ++r) {
+      index_t const at = first + r * S::size;
+      top[r].store_aligned(x.largest + at);
+      some = some || any(top[r] > S::load_aligned(x.reference + at) + S(reference_slack<C>));
+    }
+    return some;
+  }
   template <class S, class C>
   static COG_INLINE void run(weights_of<C> const& x, bool* outgrown) {
     bool some = false;
-    S const factor = x.factor;
-    for (index_t c = x.from; c < x.to; c += S::size) {
-      S top = std::numeric_limits<C>::lowest();
-      for (index_t j = 0; j < x.n; ++j) {
-        S s = S::load_aligned(x.scores + j * tile_width + c);
-        if constexpr (Pairs) s = s * factor;
-        S u = Rule::exponent(s);
-        if constexpr (Masked) u = where(S::load_aligned(x.visible + j * tile_width + c) > S(C(0)), u, top);
-        top = fast_max(top, u);
-      }
-      top.store_aligned(x.largest + c);
-      some = some || any(top > S::load_aligned(x.reference + c) + S(reference_slack<C>));
-    }
+    index_t c = x.from;
+    for (; c + 4 * S::size <= x.to; c += 4 * S::size) some = columns<4, S>(x, c) || some;
+    for (; c < x.to; c += S::size) some = columns<1, S>(x, c) || some;
     *outgrown = some;
   }
 };

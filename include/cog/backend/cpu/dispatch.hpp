@@ -272,12 +272,25 @@ COG_INLINE wide<N> bf16_pairs(wide<N> const& low, wide<N> const& high) {
   return wide<N>::from_bits(((low.bits().bits + 0x8000) >> 16 & 0xffff) | ((high.bits().bits + 0x8000) & ~0xffff));
 }
 template <int N>
-COG_INLINE void keep_order(wide<N>& a) {
-#if defined(__FAST_MATH__)
-  __asm__("" : "+m"(a.v));
-#else
-  (void)a;
-#endif
+COG_INLINE wide<N> floor(wide<N> const& a) {
+  wide<N> x;
+  if constexpr (N == 16) __asm__("vrndscaleps $9, %1, %0" : "=v"(x.v) : "v"(a.v));
+  else __asm__("vroundps $9, %1, %0" : "=x"(x.v) : "x"(a.v));
+  return x;
+}
+// As of simd<float>.
+COG_INLINE wide<16> fraction(wide<16> const& y) {
+  wide<16> x;
+  __asm__("vreduceps $9, %1, %0" : "=v"(x.v) : "v"(y.v));
+  return x;
+}
+COG_INLINE wide<16> times_power(wide<16> const& p, wide<16> const& y) {
+  wide<16> x;
+  wide<16> const least = -126.0f;
+  unsigned short enough;
+  __asm__("vcmpnltps %2, %1, %0" : "=Yk"(enough) : "v"(y.v), "v"(least.v));
+  __asm__("vscalefps %2, %1, %0%{%3%}%{z%}" : "=v"(x.v) : "v"(p.v), "v"(y.v), "Yk"(enough));
+  return x;
 }
 #define COG_WIDE_FUNCTION(name)                                         \
   template <int N>                                                      \
@@ -292,7 +305,6 @@ COG_WIDE_FUNCTION(tanh)
 COG_WIDE_FUNCTION(erf)
 COG_WIDE_FUNCTION(sin)
 COG_WIDE_FUNCTION(cos)
-COG_WIDE_FUNCTION(floor)
 #undef COG_WIDE_FUNCTION
 template <int N>
 COG_INLINE wide<N> pow(wide<N> const& a, wide<N> const& b) {
