@@ -274,11 +274,15 @@ COG_INLINE wide<N> bf16_pairs(wide<N> const& low, wide<N> const& high) {
 template <int N>
 COG_INLINE wide<N> floor(wide<N> const& a) {
   wide<N> x;
+#if defined(__clang__)
+  x.v = __builtin_elementwise_floor(a.v);
+#else
   if constexpr (N == 16) __asm__("vrndscaleps $9, %1, %0" : "=v"(x.v) : "v"(a.v));
   else __asm__("vroundps $9, %1, %0" : "=x"(x.v) : "x"(a.v));
+#endif
   return x;
 }
-// As of simd<float>.
+#if !defined(__clang__)  // as of simd<float>
 COG_INLINE wide<16> fraction(wide<16> const& y) {
   wide<16> x;
   __asm__("vreduceps $9, %1, %0" : "=v"(x.v) : "v"(y.v));
@@ -292,6 +296,7 @@ COG_INLINE wide<16> times_power(wide<16> const& p, wide<16> const& y) {
   __asm__("vscalefps %2, %1, %0%{%3%}%{z%}" : "=v"(x.v) : "v"(p.v), "v"(y.v), "Yk"(enough));
   return x;
 }
+#endif
 #define COG_WIDE_FUNCTION(name)                                         \
   template <int N>                                                      \
   COG_INLINE wide<N> name(wide<N> const& a) {                           \
