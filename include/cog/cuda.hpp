@@ -1,5 +1,5 @@
-// All floors but io, and the GPU backend, cog::cuda::context. For files that nvcc compiles; neither Eigen nor the CPU backend is in
-// here: a file that needs both backends includes cog.hpp too.
+// All floors but io, and the GPU backend, cog::cuda::context. For files that nvcc compiles, which cannot hold the CPU backend: the two
+// meet where a program links, and hand each other host memory (spans, vectors) or files.
 #pragma once
 
 #include <cog/floors.hpp>

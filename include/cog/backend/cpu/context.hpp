@@ -1,6 +1,11 @@
 // Where CPU work runs: one pool of threads, one pool of 64-byte-aligned memory. Copies of a context share both.
 #pragma once
 
+#if defined(__NVCC__)
+// Its registers may not stand in functions that are for the device too, and Eigen has none there.
+#error "cog: the CPU backend is for files that g++ or clang compile; a file for nvcc includes cog/cuda.hpp and no cog/cog.hpp"
+#endif
+
 #include <array>
 #include <cstdlib>
 #include <memory>
