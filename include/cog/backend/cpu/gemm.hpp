@@ -230,6 +230,9 @@ struct pair_form {
   }
 };
 
+/// Panels that stay in a second-level cache, beside rows of a.
+inline constexpr index_t group_bytes = 500'000;
+
 /// What a task makes.
 template <class C>
 struct alignas(64) product_tile {
@@ -247,6 +250,7 @@ void product_in_panels(cpu_context const& ctx, gemm_arguments<T> const& g, Form 
                 rows_each = round_up(blocks_of(m, row_blocks), 6);
   index_t const panels = blocks_of(n, tile_width), pitch = std::min(tile_width, round_up(n, lane_multiple<C>));
   index_t const panel_size = form.panel_rows(k) * pitch, left_pitch = form.left_pitch(k);
+  index_t const group = std::clamp<index_t>(group_bytes / (panel_size * index_t(sizeof(C)) + 1), 1, panels);
   auto const left_of = [&](index_t batch) { return matrix_of(g.a, batch / inner, batch % inner); };
   auto const right_of = [&](index_t batch) { return matrix_of(g.b, batch / inner, batch % inner); };
 
@@ -273,16 +277,17 @@ void product_in_panels(cpu_context const& ctx, gemm_arguments<T> const& g, Form 
   }
 
   run_tasks(ctx, batches * row_blocks * panels, little, [&](index_t task) {
-    // Panel after panel past the same rows of a: those stay in the cache, panels lie so that they are fetched ahead.
-    index_t const batch = task / (row_blocks * panels), panel = task % panels, first = panel * tile_width;
-    index_t const r = task / panels % row_blocks * rows_each, rows = std::min(rows_each, m - r),
-                  columns = std::min(tile_width, n - first);
+    // The same few panels for all rows of a, panel after panel past some rows: either stays in the cache.
+    index_t const batch = task / (row_blocks * panels), begin = task % (row_blocks * panels) / (row_blocks * group) * group;
+    index_t const within = task % (row_blocks * panels) - row_blocks * begin, width = std::min(group, panels - begin);
+    index_t const first = (begin + within % width) * tile_width, r = within / width * rows_each;
+    index_t const rows = std::min(rows_each, m - r), columns = std::min(tile_width, n - first);
     auto const x = left_of(batch);
     operand<left> a = form.packed(x, converted.get() + (batch * m + r) * left_pitch, left_pitch);
     if constexpr (std::same_as<T, left>)
       if (in_place) a = {&x(r, 0), x.strides[0], x.strides[1]};
     scratch<C> own;
-    C* b = packed.get() + ((b_batches == 1 ? 0 : batch) * panels + panel) * panel_size;
+    C* b = packed.get() + ((b_batches == 1 ? 0 : batch) * panels + first / tile_width) * panel_size;
     if (!shared) {
       own = scratch<C>(ctx, panel_size);
       b = own.get();
