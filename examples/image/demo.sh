@@ -28,7 +28,7 @@ absolute() { (cd "$(dirname -- "$1")" && printf '%s/%s' "$(pwd)" "$(basename -- 
 diffusion=$(absolute "$programs")/cog-diffusion
 [ -x "$diffusion" ] || { echo "demo.sh: $diffusion was not built; see tests/setup.sh for what it needs" >&2; exit 1; }
 [ "$data" = shapes ] || data=$(absolute "$data")
-set -- --data "$data" --size 16 --patch 2 --layers 4 --heads 4 --dim 128 --batch 32 --lr 2e-3 --min-lr 2e-5 --ema 0.995 --beta2 0.99 --positions sinusoids
+set -- --data "$data" --size 16 --patch 4 --layers 4 --heads 4 --dim 128 --batch 32 --lr 2e-3 --min-lr 2e-5 --ema 0.995 --beta2 0.99 --positions sinusoids
 
 # ---- The folder: the last one if it was not finished, else the next
 number=1

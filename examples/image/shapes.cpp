@@ -45,11 +45,11 @@ picture draw_shape(std::uint64_t seed, index_t i, index_t size) {
   auto const between = [&](double low, double high) { return low + (high - low) * random.uniform(); };
   auto const kind = static_cast<std::size_t>(i) % (std::size(colours) * std::size(shapes));
   auto const& shape = shapes[kind % std::size(shapes)];
-  double const radius = between(0.26, 0.42), x0 = between(radius, 1 - radius), y0 = between(radius, 1 - radius);
-  double const turn = between(-0.25, 0.25), cos = std::cos(turn), sin = std::sin(turn);
+  double const radius = between(0.3, 0.42), x0 = between(0.42, 0.58), y0 = between(0.42, 0.58);
+  double const turn = between(-0.15, 0.15), cos = std::cos(turn), sin = std::sin(turn);
   colour paint = colours[kind / std::size(shapes)].paint;
-  for (double& p : paint) p = std::clamp(p + between(-0.1, 0.1), 0.0, 1.0);
-  double const light = between(0.55, 0.95), slope = between(-0.25, 0.25), direction = between(0, 2 * std::numbers::pi);
+  for (double& p : paint) p = std::clamp(p + between(-0.06, 0.06), 0.0, 1.0);
+  double const light = between(0.7, 0.95), slope = between(-0.15, 0.15), direction = between(0, 2 * std::numbers::pi);
   double const slope_x = slope * std::cos(direction), slope_y = slope * std::sin(direction);
 
   constexpr index_t fine = 4;  // points along a pixel's side: smooth edges
