@@ -356,6 +356,76 @@ void results_anywhere() {
   CHECK(dv.to_vector() == d.dv.to_vector());
 }
 
+/// Numbers between -2 and 2 that another language can draw as well: tests/golden/make_sdpa_errors.py.
+inline auto hashed(std::uint32_t seed) {
+  return [seed](tensor<double, 4, loops>& x) {
+    for (index_t i = 0; i < x.size(); ++i) {
+      std::uint32_t h = (static_cast<std::uint32_t>(i) + 1) * 2654435761u + seed * 40503u;
+      h = (h ^ h >> 15) * 2246822519u;
+      h = (h ^ h >> 13) * 3266489917u;
+      x.data()[i] = static_cast<double>((h & 0xffff) + (h >> 16)) / 32768 - 2;
+    }
+  };
+}
+
+/// The root of the mean of (x - y)^2 over that of y^2.
+template <class X, class Y>
+double mean_error(X const& x, Y const& y) {
+  auto const a = eval(cast<double>(x)).to_vector(), b = y.to_vector();
+  double off = 0, all = 0;
+  for (std::size_t i = 0; i < b.size(); ++i) off += (a[i] - b[i]) * (a[i] - b[i]), all += b[i] * b[i];
+  return std::sqrt(off / all);
+}
+
+/// No further from double than PyTorch's fused softmax attention is on the same inputs, but for chance (5 %). So too the signed rule (10 %:
+/// its sums cancel more), as no score is so near to 0 that rounding could turn its sign: |s| <= 4 epsilon scale |q| |k|.
+template <class T>
+void precision() {
+  struct errors {
+    index_t width;
+    bool is_causal;
+    double out, dq, dk, dv;
+  };
+  std::initializer_list<errors> const of_bf16{{64, false, 0.00222, 0.00238, 0.00335, 0.0032},
+                                              {64, true, 0.00194, 0.00254, 0.0039, 0.00371},
+                                              {128, false, 0.00228, 0.00237, 0.00337, 0.00338},
+                                              {128, true, 0.00199, 0.00243, 0.00396, 0.00379}};
+  std::initializer_list<errors> const of_half{{64, false, 0.000283, 0.000297, 0.000423, 0.000395},
+                                              {64, true, 0.000245, 0.000326, 0.000472, 0.000473},
+                                              {128, false, 0.000289, 0.0003, 0.000426, 0.000419},
+                                              {128, true, 0.000251, 0.000298, 0.00048, 0.000471}};
+  for (errors const& theirs : std::same_as<T, bf16> ? of_bf16 : of_half) {
+    problem<T> const x({1, 1, 1, 300, 300, theirs.width, theirs.width}, 1, 1, hashed(21), hashed(22), hashed(23), hashed(24));
+    for (index_t i = 0; i < 300; ++i)
+      for (index_t j = 0; j < 300; ++j) {
+        double s = 0, q = 0, k = 0;
+        for (index_t c = 0; c < theirs.width; ++c) {
+          double const a = x.q.exact(0, 0, i, c), b = x.k.exact(0, 0, j, c);
+          s += a * b, q += a * a, k += b * b;
+        }
+        REQUIRE(std::abs(s) > 4 * std::numeric_limits<float>::epsilon() * std::sqrt(q * k));
+      }
+    auto const compare = [&]<class Rule>(Rule, auto const& mask) {
+      INFO(Rule::name << " of " << name(dtype_of<T>) << ", width " << theirs.width << (theirs.is_causal ? ", causal" : ""));
+      double const more = std::same_as<Rule, cog_rule> ? 1.1 : 1.05;
+      auto const want = composed::forward<Rule>(x.q.exact, x.k.exact, x.v.exact, mask, x.scale);
+      auto const got = attention_forward<Rule>(x.q.device, x.k.device, x.v.device, mask);
+      CHECK(mean_error(got.out, want.out) <= more * theirs.out);
+      auto const d = composed::backward<Rule>(x.q.exact, x.k.exact, x.v.exact, want.out, want.logsumexp, x.dout.exact, mask, x.scale);
+      auto const g = attention_backward<Rule>(x.q.device, x.k.device, x.v.device, got.out, got.logsumexp, x.dout.device, mask);
+      CHECK(mean_error(g.dq, d.dq) <= more * theirs.dq);
+      CHECK(mean_error(g.dk, d.dk) <= more * theirs.dk);
+      CHECK(mean_error(g.dv, d.dv) <= more * theirs.dv);
+    };
+    auto const both = [&](auto const& mask) {
+      compare(softmax_rule{}, mask);
+      compare(cog_rule{}, mask);
+    };
+    if (theirs.is_causal) both(causal);
+    else both(no_mask);
+  }
+}
+
 /// The same bits every time: nothing depends on the order in which threads run.
 template <class T>
 void repeatable(index_t width = 16) {

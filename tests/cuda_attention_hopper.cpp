@@ -52,6 +52,11 @@ TEST_CASE("gpu attention on hopper: results anywhere") {
   REQUIRE(on_hopper());
   results_anywhere<bf16>();
 }
+TEST_CASE("gpu attention on hopper: as near to double as PyTorch's") {
+  REQUIRE(on_hopper());
+  precision<bf16>();
+  precision<cog::half>();
+}
 TEST_CASE("gpu attention on hopper: the same bits every time") {
   REQUIRE(on_hopper());
   repeatable<cog::half>();
