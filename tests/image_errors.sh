@@ -26,6 +26,13 @@ refused 1 '--dim 32' "$program" train --out model --resume auto --dim 32
 refused 1 'no complete checkpoint' train --out o --resume nowhere
 train --steps 2 --out two_steps >/dev/null
 refused 1 '--steps 1: the checkpoint two_steps/step-00000002' "$program" train --out two_steps --resume auto --steps 1
+refused 1 'two_steps holds the checkpoints of another run' "$program" train --resume model --out two_steps --steps 3
+[ -e two_steps/step-00000002 ] || fail "the other run is gone"
+refused 1 '--seed 2' "$program" train --out two_steps --resume auto --seed 2
+refused 1 '--held-out 0.5' "$program" train --out two_steps --resume auto --held-out 0.5
+refused 1 '--dim 2' train --dim 2 --heads 2 --positions sinusoids --out o
+mkdir -p flat/one flat/two && printf 'P6\n0 8\n255\n' >flat/one/x.png && cp flat/one/x.png flat/two/
+refused 1 'flat/one/x.png: neither a PNG nor a JPEG' train --data flat --out o
 : >file
 refused 1 'file' train --steps 1 --out file
 refused 1 'file' "$program" sample --ckpt model --out file

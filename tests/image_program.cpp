@@ -48,7 +48,7 @@ TEST_CASE("a PNG that libpng wrote is read by another library, with the same pix
                                12)) != bytes.npos);
   check_error([&] { image::write_png(folder.path / "no such folder" / "p.png", p); }, {"no such folder"});
   write_bytes(folder.path / "bad.jpg", {1, 2, 3});
-  check_error([&] { image::read_picture(folder.path / "bad.jpg"); }, {"bad.jpg", "not a picture"});
+  check_error([&] { image::read_picture(folder.path / "bad.jpg"); }, {"bad.jpg", "neither a PNG nor a JPEG"});
   image::write_png(folder.path / "p.png", p, {{"class", "gr\u00f6\u00dfe"}});
   cog::mapped_file const named(folder.path / "p.png");
   CHECK(named.text().find(std::string("iTXtclass\0\0\0\0\0gr\u00f6\u00dfe", 21)) != std::string::npos);

@@ -120,7 +120,7 @@ struct train_settings {
   /// Settings that a resumed run cannot change, for they are built into the checkpoint.
   static bool is_fixed(std::string const& name) {
     for (char const* fixed : {"dtype", "config", "attention", "schedule", "size", "patch", "layers", "heads", "dim",
-                              "unconditional", "no-final-conv", "scale-factor", "drop-class"})
+                              "unconditional", "no-final-conv", "scale-factor", "drop-class", "held-out", "seed"})
       if (name == fixed) return true;
     return false;
   }
@@ -158,7 +158,7 @@ struct sample_settings {
       threshold);
     f(s{"Sampling", "--guidance", "X", "s of c + s (c - u): 0 is none, 1 what others call a scale of 2", -1, 100},
       guidance);
-    f(s{"Sampling", "-s,--seed", "N", "the same seed makes the same pictures", 0, 9e15}, seed);
+    f(s{"Sampling", "-s,--seed", "N", "the same seed makes the same pictures; by ddpm and euler-maruyama, in batches of the same size", 0, 9e15}, seed);
     f(s{"Sampling", "--batch", "N", "pictures at a time", 1, 1e5}, batch);
     f(s{"Output", "-o,--out", "DIR", "grid.png, and pictures/ by number, those of several classes in a folder each"},
       out);

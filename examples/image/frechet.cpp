@@ -57,7 +57,9 @@ std::vector<double> read_array(std::filesystem::path const& file, zip_t* archive
   if (zip_stat(archive, name, 0, &stat) != 0) throw cog::error(file.string(), ": holds no ", name);
   std::vector<std::byte> bytes(stat.size);
   std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> const entry(zip_fopen(archive, name, 0), zip_fclose);
-  if (!entry || zip_fread(entry.get(), bytes.data(), bytes.size()) != static_cast<zip_int64_t>(bytes.size()))
+  std::byte more{};  // the checksum is compared at the end
+  if (!entry || zip_fread(entry.get(), bytes.data(), bytes.size()) != static_cast<zip_int64_t>(bytes.size()) ||
+      zip_fread(entry.get(), &more, 1) != 0)
     throw cog::error(file.string(), ": ", name, " cannot be read: ", zip_strerror(archive));
   try {
     auto const info = cog::detail::read_npy_header(bytes);

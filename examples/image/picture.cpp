@@ -22,16 +22,18 @@ using cog::index_t;
 bool is_picture(fs::path const& file) {
   auto end = file.extension().string();
   std::ranges::transform(end, end.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  constexpr std::array ends{".png", ".jpg", ".jpeg", ".bmp", ".tga", ".gif", ".ppm", ".pgm"};
+  constexpr std::array ends{".png", ".jpg", ".jpeg"};
   return std::ranges::find(ends, end) != ends.end();
 }
 
 namespace {
 
+constexpr std::string_view jpeg_begin = "\xff\xd8", png_begin = "\x89PNG\r\n\x1a\n";  // how they begin
+
 /// A JPEG without its end, of which stb_image makes a picture that is grey from there on. Segments of known length,
 /// then the scans: https://www.w3.org/Graphics/JPEG/itu-t81.pdf, section B.1.
 bool is_cut_jpeg(std::string_view b) {
-  if (!b.starts_with("\xff\xd8")) return false;
+  if (!b.starts_with(jpeg_begin)) return false;
   std::size_t at = 2;
   auto const byte = [&](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(b[i])); };
   while (at + 4 <= b.size() && byte(at) == 0xff && byte(at + 1) != 0xda) at += 2 + (byte(at + 2) << 8 | byte(at + 3));
@@ -41,7 +43,7 @@ bool is_cut_jpeg(std::string_view b) {
 /// A PNG with a chunk (length, name, data, CRC-32) that was cut or altered, which stb_image does not look at.
 bool is_broken_png(std::span<std::byte const> b) {
   std::string_view const text(reinterpret_cast<char const*>(b.data()), b.size());
-  if (!text.starts_with("\x89PNG\r\n\x1a\n")) return false;
+  if (!text.starts_with(png_begin)) return false;
   auto const number = [&](std::size_t at) {
     std::uint32_t n = 0;
     for (std::size_t i = 0; i < 4; ++i) n = n << 8 | std::to_integer<std::uint32_t>(b[at + i]);
@@ -61,6 +63,9 @@ bool is_broken_png(std::span<std::byte const> b) {
 
 picture read_picture(fs::path const& file) {
   cog::mapped_file const bytes(file);
+  // stb_image reads other formats too, but takes what is left of a cut one for whole.
+  if (!bytes.text().starts_with(jpeg_begin) && !bytes.text().starts_with(png_begin))
+    throw cog::error(file.string(), ": neither a PNG nor a JPEG");
   if (is_cut_jpeg(bytes.text())) throw cog::error(file.string(), ": a JPEG that was cut: its end is missing");
   if (is_broken_png(bytes.bytes())) throw cog::error(file.string(), ": a PNG that was cut or altered");
   int width = 0, height = 0, channels = 0;
@@ -76,6 +81,7 @@ picture read_picture(fs::path const& file) {
 
 picture square(picture const& p, index_t size) {
   index_t const side = std::min(p.width, p.height);
+  if (side < 1) throw cog::error("a picture of ", p.width, " x ", p.height, " has nothing to see");
   if (p.width == size && p.height == size) return p;
   auto const* first = p.at((p.width - side) / 2, (p.height - side) / 2);
   picture out(size, size);

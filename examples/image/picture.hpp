@@ -25,7 +25,7 @@ struct picture {
   }
 };
 
-/// PNG, JPEG, BMP, TGA, GIF, PNM. Throws, naming the file, when it is none of them or broken.
+/// PNG or JPEG. Throws, naming the file, when it is neither or broken.
 picture read_picture(std::filesystem::path const& file);
 /// Does the name end as that of a picture?
 bool is_picture(std::filesystem::path const& file);

@@ -42,6 +42,19 @@ inline subjects subjects_of(sample_settings const& s, model_description const& a
   return out;
 }
 
+/// Removes the numbered pictures of an earlier call from `folder` and its folders of classes: a mixture would be measured as one set.
+inline void forget_pictures(std::filesystem::path const& folder) {
+  namespace fs = std::filesystem;
+  if (!fs::is_directory(folder)) return;
+  std::vector<fs::path> old;
+  for (auto at = fs::recursive_directory_iterator(folder); at != fs::recursive_directory_iterator(); ++at) {
+    if (at.depth() > 0) at.disable_recursion_pending();
+    auto const name = at->path().stem().string();
+    if (at->path().extension() == ".png" && name.size() >= 5 && name.find_first_not_of("0123456789") == name.npos) old.push_back(at->path());
+  }
+  for (auto const& file : old) fs::remove(file);
+}
+
 template <class B, class T>
 int sample(sample_settings const& s) {
   namespace fs = std::filesystem;
@@ -107,6 +120,7 @@ int sample(sample_settings const& s) {
     if (!std::isfinite(static_cast<double>(cog::sum(cog::abs(x)).item())))
       throw cog::error(s.ckpt, ": what it draws is not finite; fewer --guidance or --dtype float may help");
     auto const made = to_pictures(x);
+    if (first == 0 && !s.no_singles) forget_pictures(fs::path(s.out) / "pictures");
     for (std::size_t i = 0; i < made.size(); ++i) {
       auto const number = first + static_cast<index_t>(i);
       auto const& name = wanted.names[which[i]];

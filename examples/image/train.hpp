@@ -185,6 +185,7 @@ template <class B, class T>
 void training<B, T>::place_sinusoids() {
   auto const& c = about_.config;
   index_t const n = c.embed_dim / 4, g = c.grid();
+  if (n == 0) throw cog::error("--dim ", c.embed_dim, ": --positions sinusoids needs 4 or more");
   std::vector<float> values;
   for (index_t patch = 0; patch < g * g; ++patch)
     for (index_t i = 0; i < c.embed_dim; ++i) {

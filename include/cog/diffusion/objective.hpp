@@ -56,13 +56,15 @@ tensor<T, R, B> add_noise(S const& schedule, tensor<T, R, B> const& x, tensor<T,
 }
 
 /// The mean over everything of (network(x_t, time, condition...) - noise)^2, rank 0. Within value_and_grad, `network`
-/// is its m.
+/// is its m. Errors: those of add_noise; a network whose output has another shape than x.
 template <class Network, floating T, int R, backend B, noise_schedule S, class... Condition>
 auto noise_prediction_loss(Network const& network, S const& schedule, tensor<T, R, B> const& x,
                            tensor<T, R, B> const& noise, std::span<double const> times, Condition const&... condition) {
   using C = compute_t<T>;
   auto const shown = add_noise(schedule, x, noise, times);
   auto const said = network(shown, network_times<C>(schedule, x.context(), times), condition...);
+  if (said.extents() != noise.extents())
+    throw error("noise_prediction_loss: the network made ", said.extents(), " of ", noise.extents());
   return mean(square(cast<C>(said) - cast<C>(noise)));
 }
 
