@@ -52,6 +52,8 @@ cp -r model cut && : >cut/step-00000001/model.safetensors
 refused 1 'cut' "$program" sample --ckpt cut
 echo garbage >cut/step-00000001/state.json
 refused 1 'none that is whole' "$program" train --out cut --resume auto --steps 2
+refused 1 '--samples nowhere' "$program" fid --samples model --samples nowhere
+refused 1 '--classifier nowhere/judge' "$program" fid --samples model --classifier nowhere/judge.safetensors
 refused 1 'more; unexpected' "$program" fid --samples model --pictures 100 --classifier model/step-00000001/model.safetensors
 
 # Classes name folders of pictures, and no others.

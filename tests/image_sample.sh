@@ -34,5 +34,6 @@ grep -q 'Frechet distance in classifier features' fid.log || fail "what is measu
 grep -qE 'trained on shapes.* [0-9.]+ % right' fid.log || fail "the classifier is not described: $(cat fid.log)"
 first=$(awk '$1 == "all/pictures" { print $3; exit }' fid.log)
 "$program" fid --samples all --pictures 240 --classifier judge.safetensors --threads 2 >again.log 2>/dev/null
+grep -q '^classifier  judge.safetensors: .* % right on' again.log || fail "a kept classifier is not tried: $(cat again.log)"
 [ "$first" = "$(awk '$1 == "all" { print $3 }' again.log)" ] || fail "the kept classifier measures otherwise"
 "$program" info --ckpt model | grep -q 'Cog in all blocks' || fail "info does not say which attention"

@@ -97,6 +97,11 @@ int fid(fid_settings const& s) {
   namespace fs = std::filesystem;
   auto const ctx = make_context<B>(s.threads);
   interruption const asked;
+  // What would only fail after minutes.
+  for (auto const& folder : s.samples)
+    if (!fs::exists(pictures_of(folder))) throw cog::error("--samples ", folder, ": no such file or folder");
+  if (auto const below = fs::path(s.classifier).parent_path(); !below.empty() && !fs::is_directory(below))
+    throw cog::error("--classifier ", s.classifier, ": there is no folder ", below.string());
   if (!s.inception.empty()) return inception_distance<B>(ctx, s);
   if (fs::path(s.reference).extension() == ".npz")
     throw cog::error("--reference ", s.reference,
@@ -110,7 +115,8 @@ int fid(fid_settings const& s) {
   if (!s.classifier.empty() && fs::exists(s.classifier)) {
     load_file(s.classifier, [&](auto const& source) { load_parameters(judge, source); });
     check_finite(judge, s.classifier);
-    std::printf("classifier  %s\n", s.classifier.c_str());
+    std::printf("classifier  %s: %.1f %% right on %s\n", s.classifier.c_str(), 100 * accuracy_of<B>(ctx, judge, real, all_of(real), real.classes),
+                real.description.c_str());
   } else {
     double accuracy = 0;
     judge = train_classifier<B>(ctx, real, static_cast<std::uint64_t>(s.seed), accuracy);
