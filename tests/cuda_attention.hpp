@@ -377,8 +377,11 @@ double mean_error(X const& x, Y const& y) {
   return std::sqrt(off / all);
 }
 
-/// No further from double than PyTorch's fused softmax attention is on the same inputs, but for chance (5 %). So too the signed rule (10 %:
-/// its sums cancel more), as no score is so near to 0 that rounding could turn its sign: |s| <= 4 epsilon scale |q| |k|.
+/// About as far from double as PyTorch's fused softmax attention on a CPU is on the same inputs. Over six draws of these four shapes, on Hopper in
+/// software, softmax has 1.005 (bf16) and 0.991 (half) times its error in out, 1.001 and 0.990 in dq, 0.65 to 0.67 in dk and dv; single draws
+/// up to 1.03. So bf16's out is a little worse, 19 times of 24: not chance, and not explained. The signed rule: 1.010 and 0.991, single draws up
+/// to 1.15. The bounds, 1.05 and 1.1 for the draw below, were set after seeing it. Its seeds are the first of which no score is so near to 0 that
+/// rounding could turn its sign: |s| <= 4 epsilon scale |q| |k|.
 template <class T>
 void precision() {
   struct errors {
