@@ -28,6 +28,8 @@ train --steps 2 --out two_steps >/dev/null
 refused 1 '--steps 1: the checkpoint two_steps/step-00000002' "$program" train --out two_steps --resume auto --steps 1
 refused 1 'two_steps holds the checkpoints of another run' "$program" train --resume model --out two_steps --steps 3
 [ -e two_steps/step-00000002 ] || fail "the other run is gone"
+"$program" train --resume two_steps/step-00000002/ --out two_steps --steps 3 >/dev/null || fail "a run does not go on from its own checkpoint"
+(cd two_steps && "$program" train --resume step-00000003 --out . --steps 4 >/dev/null) || fail "nor where it stands"
 refused 1 '--seed 2' "$program" train --out two_steps --resume auto --seed 2
 refused 1 '--held-out 0.5' "$program" train --out two_steps --resume auto --held-out 0.5
 refused 1 '--dim 2' train --dim 2 --heads 2 --positions sinusoids --out o

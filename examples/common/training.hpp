@@ -35,7 +35,7 @@ std::optional<cog::checkpoint_reader> resume_settings(Settings& s, std::set<std:
   if (!from && !cog::checkpoint_folders(s.out).empty())
     throw cog::error("--out ", s.out, s.resume.empty() ? " holds checkpoints already: go on with --resume auto, or choose another folder"
                                                        : " holds checkpoints, but none that is whole: choose another folder");
-  if (from && !cog::checkpoint_folders(s.out).empty() && !fs::equivalent(from->folder().parent_path(), s.out))
+  if (from && !cog::checkpoint_folders(s.out).empty() && !fs::equivalent(fs::canonical(from->folder()).parent_path(), s.out))
     throw cog::error("--out ", s.out, " holds the checkpoints of another run: choose another folder");
   if (from) {
     auto settings = Settings{};
