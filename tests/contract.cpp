@@ -272,6 +272,17 @@ TEST_CASE("matmul: NaN and infinity spread as they should, and not further") {
   }
 }
 
+TEST_CASE("matmul: NaN times 0 is NaN, however large the product") {
+  cog::cpu::context const ctx;
+  for (index_t n : {8, 96}) {
+    auto a = cog::ones<float>(ctx, {n, n});
+    a(3, 5) = std::numeric_limits<float>::quiet_NaN();
+    tensor<float, 2> const z = cog::matmul(a, cog::ones<float>(ctx, {n, n})) * 0.0;
+    CHECK(std::isnan(z(3, 0)));
+    CHECK(z(2, 0) == 0);
+  }
+}
+
 TEST_CASE("matmul: the same bits with 1 to 8 threads") {
   auto const run = [](int threads) {
     cog::cpu::context const ctx{{.threads = threads}};
@@ -283,3 +294,27 @@ TEST_CASE("matmul: the same bits with 1 to 8 threads") {
   auto const want = run(1);
   for (int threads = 2; threads <= 8; ++threads) CHECK(run(threads) == want);
 }
+
+#if defined(COG_BLAS)
+TEST_CASE("matmul by BLAS: what it takes, and what is left to our own") {
+  auto const view_of = [](auto const& x) { return cog::view<double const, 2>{x.data(), x.extents(), x.strides()}; };
+  auto const check = [&](auto const& a, auto const& b, bool taken) {
+    std::vector<double> c(static_cast<std::size_t>(a.extent(0) * b.extent(1)), 2);
+    CHECK(cog::cpu_detail::blas_product<double>(view_of(a), view_of(b), 3, 0.5, c.data()) == taken);
+    auto const want = multiply(a, b);
+    double off = 0;
+    for (std::size_t i = 0; i < c.size(); ++i) off = std::max(off, std::abs(c[i] - (taken ? 3 * want.value[i] + 1 : 2)));
+    CHECK(off < 1e-10);
+  };
+  generator random(5);
+  auto const a = dense<double>(random, {70, 90}), b = dense<double>(random, {90, 80}), at = dense<double>(random, {90, 70}), bt = dense<double>(random, {80, 90});
+  check(a, b, true);
+  check(cog::transposed(at), b, true);
+  check(a, cog::transposed(bt), true);
+  check(cog::transposed(at), cog::transposed(bt), true);
+  check(cog::slice(at, 1, 0, 60), cog::slice(cog::transposed(bt), 0, 0, 60), true);                                    // rows further apart than long
+  check(cog::slice(a, 0, 0, 20), b, false);                                                                             // little
+  check(cog::expand(dense<double>(random, {1, 90}), {70, 90}), b, false);                                               // one row again and again
+  check(cog::slice(dense<double>(random, {70, 180}), 1, 0, 180, 2), b, false);                                          // every other element
+}
+#endif

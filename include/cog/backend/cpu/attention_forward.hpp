@@ -90,7 +90,8 @@ struct weigh_scores {
     return w;
   }
   template <class S, class C>
-  static COG_INLINE void run(weights_of<C> const& x) {
+  static COG_INLINE void run(weights_of<C> const& arguments) {
+    weights_of<C> const x = arguments;  // a copy, which what is stored cannot change, stays in registers
     S const factor = x.factor;
     for (index_t c = x.from; c < x.to; c += S::size) {
       S const reference = S::load_aligned(x.reference + c);
@@ -102,6 +103,7 @@ struct weigh_scores {
           bf16_pairs(even, odd).store_aligned(x.scores + j / 2 * tile_width + c);
         }
       } else {
+#pragma GCC unroll 4
         for (index_t j = 0; j < x.n; ++j)
           weight(x, j * tile_width + c, factor, reference, total).store_aligned(x.scores + j * tile_width + c);
       }

@@ -68,6 +68,13 @@ operand<C> by_column(rows_of<C> x) {
   return {x.data, 1, x.stride};
 }
 
+/// How many rows are multiplied next of those left: 6, if what is left then is not better cut otherwise, for blocks of 1 or 2 rows wait for
+/// their own sums.
+constexpr index_t rows_at_once(index_t left) {
+  if (left >= 6 && left != 7 && left != 8) return 6;
+  return left >= 4 ? 4 : left == 3 ? 3 : 1;
+}
+
 /// out(i, :) (+)= sum_k a(i, k) b(k, :)
 struct multiply_kernel {
   /// Rows x Packets accumulators in registers.
@@ -78,6 +85,7 @@ struct multiply_kernel {
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 8
       for (int p = 0; p < Packets; ++p) sum[r][p] = add ? S::load(out + r * stride + p * S::size) : S(C(0));
+#pragma GCC unroll 2  // as measured on a Zen 3: docs/architecture.md
     for (index_t k = 0; k < n; ++k) {
       S column[Packets];
 #pragma GCC unroll 8
@@ -96,11 +104,10 @@ struct multiply_kernel {
   }
 
   // No lambdas here: they would not be compiled for the instructions of the function they stand in.
-  /// 6 rows at a time while what is left is not better cut otherwise: blocks of 1 or 2 rows wait for their own sums.
   template <class S, int Rows, int Packets, class C>
   static COG_INLINE void blocks(operand<C>& a, index_t& rows, rows_of<C> const& b, index_t n, C*& out, index_t stride,
                                 bool add) {
-    for (; rows >= Rows && (Rows != 6 || (rows != 7 && rows != 8)); rows -= Rows) {
+    for (; rows > 0 && rows_at_once(rows) == Rows; rows -= Rows) {
       block<S, Rows, Packets>(a, b, n, out, stride, add);
       a.data += Rows * a.row;
       out += Rows * stride;
@@ -124,11 +131,27 @@ struct multiply_kernel {
   template <class S, class C>
   static COG_INLINE void run(operand<C> const& a, index_t rows, rows_of<C> b, index_t n, C* out, index_t stride,
                              index_t columns, bool add) {
-    constexpr int most = S::registers >= 32 ? 4 : 2;  // 6 x 4 accumulators of 32 registers, or 6 x 2 of 16
-    panels<S, most>(a, rows, b, n, out, stride, columns, add);
+    panels<S, most<S>>(a, rows, b, n, out, stride, columns, add);
     panels<S, 1>(a, rows, b, n, out, stride, columns, add);
   }
+  /// 6 x 4 accumulators of 32 registers, or 6 x 2 of 16.
+  template <class S>
+  static constexpr int most = S::registers >= 32 ? 4 : 2;
 };
+
+struct ask_columns {
+  template <class S>
+  static COG_INLINE void run(index_t* columns) {
+    *columns = multiply_kernel::most<S> * S::size;
+  }
+};
+/// How many columns `multiply` takes at a time, at most tile_width.
+template <class C>
+index_t kernel_columns() {
+  index_t columns = 0;
+  dispatch<ask_columns, C>(&columns);
+  return columns;
+}
 
 /// out(i, :) (+)= sum_{k < n} a(i, k) b(k, :) for i < rows, over `columns` columns, a multiple of lane_multiple.
 /// Each sum runs over k in order in one accumulator: scores come out the same to the bit whichever of q and k is `a`.
@@ -153,6 +176,8 @@ void multiply_visible(A const& a, index_t rows, B const& b, C const* visible, in
 template <class To, class From>
 void copy_row(From const* from, index_t step, To* to, index_t to_step, index_t n) {
   using C = compute_t<From>;
+  if constexpr (std::same_as<To, From>)
+    if (step == 1 && to_step == 1) return static_cast<void>(std::copy_n(from, n, to));
   index_t c = 0;
   if (step == 1 && to_step == 1)
     for (; c + simd<C>::size <= n; c += simd<C>::size) simd<C>::load(from + c).store(to + c);

@@ -1,7 +1,7 @@
-// Kernels of float that use the widest instructions of the machine they run on, in a program built for any x86-64:
-// wide<N> is a register of N floats by the compiler's vector extensions, generated for whatever function it is inlined
+// Kernels that use the widest instructions of the machine they run on, in a program built for any x86-64: wide<N, T> is a
+// register of N floats or doubles by the compiler's vector extensions, generated for whatever function it is inlined
 // into; `dispatch` runs a kernel as SSE, AVX2 with FMA, or AVX-512. A kernel is a struct with a static, always inlined
-// `run<S>(arguments...)`; S is wide<8>, wide<16>, or simd<float> where the program's own flags already give the best.
+// `run<S>(arguments...)`; S is a wide of 32 or 64 bytes, or simd<T> where the program's own flags already give the best.
 // Costs one predicted branch a call.
 #pragma once
 
@@ -39,10 +39,11 @@ inline std::atomic<instructions>& chosen_instructions() {
 
 #if COG_CPU_DISPATCH
 
-/// N integers: the truth values of N lanes (-1 or 0), or the bits of N floats.
-template <int N>
+/// N integers as wide as T: the truth values of N lanes (-1 or 0), or the bits of N numbers.
+template <int N, class T>
 struct wide_mask {
-  typedef std::int32_t raw __attribute__((vector_size(4 * N)));
+  using lane = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  typedef lane raw __attribute__((vector_size(sizeof(T) * N)));
   raw bits;
 
   COG_INLINE wide_mask(raw const& b) : bits(b) {}
@@ -53,14 +54,14 @@ struct wide_mask {
   friend COG_INLINE wide_mask operator!(wide_mask const& a) { return ~a.bits; }
 };
 
-/// N floats. The same names as simd<float>. Copies are not trivial, so that a function which is not inlined takes it by
+/// N numbers. The same names as simd<T>. Copies are not trivial, so that a function which is not inlined takes it by
 /// reference: how a register is passed would depend on that function's instruction set.
-template <int N>
+template <int N, class T = float>
 struct wide {
-  typedef float raw __attribute__((vector_size(4 * N)));
-  using value_type = float;
-  using mask = wide_mask<N>;
-  static constexpr int size = N, registers = N == 16 ? 32 : 16;
+  typedef T raw __attribute__((vector_size(sizeof(T) * N)));
+  using value_type = T;
+  using mask = wide_mask<N, T>;
+  static constexpr int size = N, registers = sizeof(raw) == 64 ? 32 : 16;
 
   raw v;
 
@@ -72,9 +73,9 @@ struct wide {
   }
   template <class U>
     requires std::is_arithmetic_v<U>
-  COG_INLINE wide(U x) : v(static_cast<float>(x) - raw{}) {}
+  COG_INLINE wide(U x) : v(static_cast<T>(x) - raw{}) {}
 
-  static COG_INLINE wide load(float const* p) {
+  static COG_INLINE wide load(T const* p) {
     wide x;
     __builtin_memcpy(&x.v, p, sizeof x.v);
     return x;
@@ -95,7 +96,7 @@ struct wide {
     x.v = __builtin_convertvector(elements, raw);
     return x;
   }
-  static COG_INLINE wide repeat(float const* p) { return *p; }
+  static COG_INLINE wide repeat(T const* p) { return *p; }
 #else  // g++ 12 takes a detour by lanes or half registers
   static COG_INLINE wide load(bf16 const* p) {
     typename mask::raw bits;
@@ -107,13 +108,14 @@ struct wide {
     __asm__("vcvtph2ps %1, %0" : "=v"(x.v) : "m"(*reinterpret_cast<char const(*)[2 * N]>(p)));
     return x;
   }
-  static COG_INLINE wide repeat(float const* p) {
+  static COG_INLINE wide repeat(T const* p) {
     wide x;
-    __asm__("vbroadcastss %1, %0" : "=v"(x.v) : "m"(*p));
+    if constexpr (sizeof(T) == 4) __asm__("vbroadcastss %1, %0" : "=v"(x.v) : "m"(*p));
+    else __asm__("vbroadcastsd %1, %0" : "=v"(x.v) : "m"(*p));
     return x;
   }
 #endif
-  COG_INLINE void store(float* p) const { __builtin_memcpy(p, &v, sizeof v); }
+  COG_INLINE void store(T* p) const { __builtin_memcpy(p, &v, sizeof v); }
   /// Rounded to nearest even, a NaN kept, as bf16 does.
   COG_INLINE void store(bf16* p) const {
     mask const b = bits(), nan = v != v;
@@ -126,10 +128,10 @@ struct wide {
     store(lanes);
     for (int i = 0; i < N; i += simd<float>::size) simd<float>::load(lanes + i).store(p + i);
   }
-  static COG_INLINE wide load_aligned(float const* p) {
-    return load(static_cast<float const*>(__builtin_assume_aligned(p, 4 * N)));
+  static COG_INLINE wide load_aligned(T const* p) {
+    return load(static_cast<T const*>(__builtin_assume_aligned(p, sizeof(raw))));
   }
-  COG_INLINE void store_aligned(float* p) const { store(static_cast<float*>(__builtin_assume_aligned(p, 4 * N))); }
+  COG_INLINE void store_aligned(T* p) const { store(static_cast<T*>(__builtin_assume_aligned(p, sizeof(raw)))); }
 
 #define COG_WIDE_OPERATOR(op)                                        \
   friend COG_INLINE wide operator op(wide const& a, wide const& b) { \
@@ -190,8 +192,8 @@ struct wide {
   /// Functions that have no kernel of their own here, by registers of the compiled width.
   template <class F, class... More>
   static COG_INLINE wide by_parts(F const& f, wide const& a, More const&... more) {
-    using S = simd<float>;
-    alignas(64) float lanes[1 + sizeof...(More)][N];
+    using S = simd<T>;
+    alignas(64) T lanes[1 + sizeof...(More)][N];
     int row = 0;
     a.store(lanes[row]);
     (more.store(lanes[++row]), ...);
@@ -204,62 +206,65 @@ struct wide {
   }
 };
 
-template <int N>
-COG_INLINE wide<N> where(wide_mask<N> const& m, wide<N> const& a, wide<N> const& b) {
-  return wide<N>::from_bits((m && a.bits()) || (!m && b.bits()));
+template <int N, class T>
+COG_INLINE wide<N, T> where(wide_mask<N, T> const& m, wide<N, T> const& a, wide<N, T> const& b) {
+  return wide<N, T>::from_bits((m && a.bits()) || (!m && b.bits()));
 }
-template <int N>
-COG_INLINE bool any(wide_mask<N> const& m) {
-  std::int32_t some = 0;
+template <int N, class T>
+COG_INLINE bool any(wide_mask<N, T> const& m) {
+  typename wide_mask<N, T>::lane some = 0;
   for (int i = 0; i < N; ++i) some |= m.bits[i];
   return some != 0;
 }
-template <int N>
-COG_INLINE wide<N> to_number(wide_mask<N> const& m) {
-  return where(m, wide<N>(1), wide<N>(0));
+template <int N, class T>
+COG_INLINE wide<N, T> to_number(wide_mask<N, T> const& m) {
+  return where(m, wide<N, T>(1), wide<N, T>(0));
 }
-template <int N>
-COG_INLINE float reduce_add(wide<N> const& a) {
+template <int N, class T>
+COG_INLINE T reduce_add(wide<N, T> const& a) {
   constexpr std::make_integer_sequence<int, N> lanes;
-  wide<N> x = a;
-  if constexpr (N == 16) x = x.template fold<8>(lanes);
-  return x.template fold<4>(lanes).template fold<2>(lanes).template fold<1>(lanes).v[0];
+  wide<N, T> x = a;
+  if constexpr (N > 8) x = x.template fold<8>(lanes);
+  if constexpr (N > 4) x = x.template fold<4>(lanes);
+  return x.template fold<2>(lanes).template fold<1>(lanes).v[0];
 }
-template <int N>
-COG_INLINE wide<N> fma(wide<N> const& a, wide<N> const& b, wide<N> const& c) {
-  wide<N> x;
+template <int N, class T>
+COG_INLINE wide<N, T> fma(wide<N, T> const& a, wide<N, T> const& b, wide<N, T> const& c) {
+  wide<N, T> x;
   x.v = a.v * b.v + c.v;  // contracted where the function has the instruction
   return x;
 }
-template <int N>
-COG_INLINE wide<N> abs(wide<N> const& a) {
-  return wide<N>::from_bits(a.bits().bits & 0x7fffffff);
+template <class T>
+inline constexpr auto all_but_sign = std::numeric_limits<typename wide_mask<1, T>::lane>::max();
+template <int N, class T>
+COG_INLINE wide<N, T> abs(wide<N, T> const& a) {
+  return wide<N, T>::from_bits(a.bits().bits & all_but_sign<T>);
 }
-template <int N>
-COG_INLINE wide<N> copysign(wide<N> const& a, wide<N> const& s) {
-  return wide<N>::from_bits((a.bits().bits & 0x7fffffff) | (s.bits().bits & ~0x7fffffff));
+template <int N, class T>
+COG_INLINE wide<N, T> copysign(wide<N, T> const& a, wide<N, T> const& s) {
+  return wide<N, T>::from_bits((a.bits().bits & all_but_sign<T>) | (s.bits().bits & ~all_but_sign<T>));
 }
-template <int N>
-COG_INLINE wide<N> sign(wide<N> const& a) {
-  return to_number(wide<N>(0) < a) - to_number(a < wide<N>(0));
+template <int N, class T>
+COG_INLINE wide<N, T> sign(wide<N, T> const& a) {
+  return to_number(wide<N, T>(0) < a) - to_number(a < wide<N, T>(0));
 }
-template <int N>
-COG_INLINE wide<N> max(wide<N> const& a, wide<N> const& b) {
+template <int N, class T>
+COG_INLINE wide<N, T> max(wide<N, T> const& a, wide<N, T> const& b) {
   return where(a > b || a != a, a, b);
 }
-template <int N>
-COG_INLINE wide<N> min(wide<N> const& a, wide<N> const& b) {
+template <int N, class T>
+COG_INLINE wide<N, T> min(wide<N, T> const& a, wide<N, T> const& b) {
   return where(a < b || a != a, a, b);
 }
-template <int N>
-COG_INLINE wide<N> fast_max(wide<N> const& a, wide<N> const& b) {
-  wide<N> x;
+template <int N, class T>
+COG_INLINE wide<N, T> fast_max(wide<N, T> const& a, wide<N, T> const& b) {
+  wide<N, T> x;
   x.v = b.v > a.v ? b.v : a.v;
   return x;
 }
-template <int N>
-COG_INLINE wide<N> fast_min(wide<N> const& a, wide<N> const& b) {
-  wide<N> x;
+template <int N, class T>
+COG_INLINE wide<N, T> fast_min(wide<N, T> const& a, wide<N, T> const& b) {
+  wide<N, T> x;
   x.v = b.v < a.v ? b.v : a.v;
   return x;
 }
@@ -298,9 +303,9 @@ COG_INLINE wide<16> times_power(wide<16> const& p, wide<16> const& y) {
 }
 #endif
 #define COG_WIDE_FUNCTION(name)                                         \
-  template <int N>                                                      \
-  COG_INLINE wide<N> name(wide<N> const& a) {                           \
-    return wide<N>::by_parts([](simd<float> x) { return name(x); }, a); \
+  template <int N, class T>                                                      \
+  COG_INLINE wide<N, T> name(wide<N, T> const& a) {                           \
+    return wide<N, T>::by_parts([](simd<T> x) { return name(x); }, a); \
   }
 COG_WIDE_FUNCTION(exp)
 COG_WIDE_FUNCTION(log)
@@ -311,39 +316,37 @@ COG_WIDE_FUNCTION(erf)
 COG_WIDE_FUNCTION(sin)
 COG_WIDE_FUNCTION(cos)
 #undef COG_WIDE_FUNCTION
-template <int N>
-COG_INLINE wide<N> pow(wide<N> const& a, wide<N> const& b) {
-  return wide<N>::by_parts([](simd<float> x, simd<float> y) { return pow(x, y); }, a, b);
+template <int N, class T>
+COG_INLINE wide<N, T> pow(wide<N, T> const& a, wide<N, T> const& b) {
+  return wide<N, T>::by_parts([](simd<T> x, simd<T> y) { return pow(x, y); }, a, b);
 }
 
-template <class Kernel, class... A>
+template <class Kernel, class C, class... A>
 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))) void run_avx512(A const&... arguments) {
-  Kernel::template run<wide<16>>(arguments...);
+  Kernel::template run<wide<64 / sizeof(C), C>>(arguments...);
 }
-template <class Kernel, class... A>
+template <class Kernel, class C, class... A>
 __attribute__((target("avx2,fma,f16c"))) void run_avx2(A const&... arguments) {
-  Kernel::template run<wide<8>>(arguments...);
+  Kernel::template run<wide<32 / sizeof(C), C>>(arguments...);
 }
 
 #endif  // COG_CPU_DISPATCH
 
-/// Kernel::run<S> for the instructions in use. C, the compute type: what is not float runs as compiled.
+/// Kernel::run<S> for the instructions in use. C, the compute type: float or double.
 template <class Kernel, class C, class... A>
 void dispatch(A const&... arguments) {
 #if COG_CPU_DISPATCH
-  if constexpr (std::same_as<C, float>) {
-    auto const use = chosen_instructions().load(std::memory_order_relaxed);
-    if (use == instructions::avx512) return run_avx512<Kernel>(arguments...);
+  auto const use = chosen_instructions().load(std::memory_order_relaxed);
+  if (use == instructions::avx512) return run_avx512<Kernel, C>(arguments...);
 #if !defined(__AVX2__) || !defined(__FMA__)
-    if (use == instructions::avx2) return run_avx2<Kernel>(arguments...);
+  if (use == instructions::avx2) return run_avx2<Kernel, C>(arguments...);
 #endif
-  }
 #endif
   Kernel::template run<simd<C>>(arguments...);
 }
 
 /// Columns of a tile come in multiples of this: the width of every register that a kernel may be given.
 template <class C>
-inline constexpr index_t lane_multiple = std::same_as<C, float> ? 16 : simd<C>::size;
+inline constexpr index_t lane_multiple = 64 / sizeof(C);
 
 }  // namespace cog::cpu_detail

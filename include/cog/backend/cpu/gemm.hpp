@@ -1,11 +1,15 @@
-// Products on the CPU. The right operand is packed once into panels of 64 columns; a task makes a block of rows of one
-// panel in a tile that stays in the cache, with the kernel of attention (multiply), and finishes it: alpha, beta, bias,
-// activation, storage type. bf16 goes through pair_product where the machine has one. Blocks depend on the shape alone,
-// so that bits do not depend on the number of threads. Products of a few vectors read
-// their matrix once, where it lies.
+// Products on the CPU. The right operand is packed once into panels of 64 columns, in the order the kernel reads them; a
+// task passes a block of rows of the left one, packed by itself where they do not lie right, along a group of panels. The sums
+// are made by the kernel of attention (multiply) in the result where that can hold them, else in a tile that stays in the
+// cache. bf16 goes through pair_product where the machine has one. In which pieces a sum is made depends on the shape and the
+// kernel alone, so that bits do not depend on the number of threads. Products of a few vectors read their matrix once, where
+// it lies.
 #pragma once
 
+#include <cstring>
+
 #include <cog/backend/cpu/attention_tile.hpp>
+#include <cog/backend/cpu/blas.hpp>
 #include <cog/backend/cpu/elementwise.hpp>
 #include <cog/backend/cpu/pairs.hpp>
 #include <cog/backend/cpu/thin.hpp>
@@ -32,14 +36,14 @@ void finish_row(C const* sums, gemm_arguments<T> const& g, T const* bias, T* out
     finish(S::load(sums + i), [=](T const* p) { return S::load_partial(p + i, n - i); }).store_partial(out + i, n - i);
 }
 
-/// The same without an activation, for rows of a tile.
+/// The same without an activation, for rows of sums at `stride`.
 struct finish_rows {
   template <class S, class C, class T>
-  static COG_INLINE void run(C const* sums, index_t rows, gemm_arguments<T> const& g, T const* bias, T* out, index_t n,
-                             index_t pitch) {
+  static COG_INLINE void run(C const* sums, index_t stride, index_t rows, gemm_arguments<T> const& g, T const* bias, T* out,
+                             index_t n, index_t pitch) {
     auto const a = static_cast<C>(g.alpha), b = static_cast<C>(g.beta);
     S const alpha = S::repeat(&a), beta = S::repeat(&b);
-    for (index_t r = 0; r < rows; ++r, sums += tile_width, out += pitch) {
+    for (index_t r = 0; r < rows; ++r, sums += stride, out += pitch) {
       index_t i = 0;
       for (; i + S::size <= n; i += S::size) {
         S x = alpha * S::load(sums + i);
@@ -56,6 +60,27 @@ struct finish_rows {
     }
   }
 };
+
+#if defined(COG_BLAS)
+/// Bias and activation of products that are there.
+template <class Activation, class T>
+void finish_in_place(cpu_context const& ctx, gemm_arguments<T> g) {
+  if (std::same_as<Activation, identity> && !g.bias) return;
+  g.alpha = 1, g.beta = 0;
+  index_t const m = g.c.extents[2], n = g.c.extents[3], inner = g.c.extents[1], rows = g.c.extents[0] * inner * m;
+  index_t const chunk = std::max<index_t>(1, 16384 / n);
+  run_tasks(ctx, blocks_of(rows, chunk), false, [&](index_t task) {
+    for (index_t r = task * chunk; r < std::min(rows, (task + 1) * chunk); ++r) {
+      T* const row = g.c.data + r / m / inner * g.c.strides[0] + r / m % inner * g.c.strides[1] + r % m * n;
+      index_t const whole = n / lane_multiple<T> * lane_multiple<T>, rest = n - whole;
+      finish_row<Activation>(static_cast<T const*>(row), g, g.bias, row, whole);
+      T last[lane_multiple<T>] = {};
+      std::copy_n(row + whole, rest, last);
+      finish_row<Activation>(static_cast<T const*>(last), g, g.bias ? g.bias + whole : nullptr, row + whole, rest);
+    }
+  });
+}
+#endif
 
 template <class T>
 view<T const, 2> matrix_of(view<T const, 4> const& x, index_t b0, index_t b1) {
@@ -120,70 +145,94 @@ void thin_product(cpu_context const& ctx, gemm_arguments<T> const& g, view<T con
   });
 }
 
+/// Columns [first, first + columns) of a task's rows of a.
+template <class C>
+struct left_part {
+  operand<C> a;
+  index_t first, columns;
+};
+
 /// How the loops of a product see their operands: a as rows or strips of `left`, b as panels of C with `panel_rows` rows. This
-/// one: element by element. A strip is the elements of 6 rows, column after column: how the kernel reads them.
+/// one: element by element. A strip is the elements of 6 rows (rows_at_once), column after column: how the kernel reads them.
 template <class T>
 struct element_form {
   using C = compute_t<T>;
   using left = C;
   static constexpr index_t strip = 6;
+  static constexpr index_t block = 32;  // so many rows or columns at a time are packed: their lines stay in the cache for the parts that take them
 
   static index_t panel_rows(index_t k) { return k; }
   /// Is a read where it lies? Down a column it would touch a page for every element of a sum.
   static bool in_place(view<T const, 2> const& a) { return std::same_as<T, C> && a.strides[1] == 1; }
   static index_t left_pitch(index_t k) { return k; }
-  /// Rows [first, last) of a at `to`; as strips where its rows are not contiguous.
-  static void pack_left(view<T const, 2> const& a, index_t first, index_t last, C* to) {
-    index_t const k = a.extents[1], row = a.strides[0], column = a.strides[1];
+  /// a at `to`, as strips where its rows are not contiguous.
+  static operand<C> pack_left(view<T const, 2> const& a, C* to) {
+    auto const [height, k] = a.extents;
+    auto const [row, column] = a.strides;
     if (column == 1) {
-      for (index_t r = first; r < last; ++r, to += k) copy_row(&a(r, 0), 1, to, 1, k);
-      return;
+      for (index_t r = 0; r < height; ++r) copy_row(&a(r, 0), 1, to + r * k, 1, k);
+      return {to, k, 1};
     }
-    auto const pack = [&](index_t rows, T const* from) {
-      for (index_t c = 0; c < k; ++c, from += column, to += rows)
-        for (index_t i = 0; i < rows; ++i) to[i] = static_cast<C>(from[i * row]);
-    };
-    for (index_t r = first; r < last; r += strip) {
-      T const* from = &a(r, 0);
-      if (last - r < strip || row != 1) {
-        pack(std::min(strip, last - r), from);
-        continue;
+    for (index_t begin = 0; begin < k; begin += block) {
+      index_t const n = std::min(block, k - begin);
+      if (row == 1)  // the next: columns lie too far apart for the processor to guess
+        for (index_t c = begin + n; c < std::min(begin + n + block, k); ++c)
+          for (index_t r = 0; r < height; r += 64 / static_cast<index_t>(sizeof(T))) __builtin_prefetch(&a(r, c));
+      for (index_t r = 0, rows = 0; r < height; r += rows) {
+        rows = rows_at_once(height - r);
+        T const* from = &a(r, begin);
+        C* out = to + r * k + begin * rows;
+        if (std::same_as<T, C> && rows == strip && row == 1)
+          for (index_t c = 0; c < n; ++c, from += column, out += strip) std::memcpy(out, from, strip * sizeof(C));
+        else
+          for (index_t c = 0; c < n; ++c, from += column, out += rows)
+            for (index_t i = 0; i < rows; ++i) out[i] = static_cast<C>(from[i * row]);
       }
-      for (index_t c = 0; c < k; ++c, from += column, to += strip)
-        for (index_t i = 0; i < strip; ++i) to[i] = static_cast<C>(from[i]);
+    }
+    return {to, 1, strip};
+  }
+  /// As many columns of a panel as the kernel takes at a time lie together, row after row.
+  index_t width = kernel_columns<C>();
+
+  /// Columns [first, first + n) of b, with zeros up to a multiple of lane_multiple.
+  void pack_panel(view<T const, 2> const& b, index_t first, index_t n, C* to, index_t pitch) const {
+    index_t const height = b.extents[0], row = b.strides[0], column = b.strides[1];
+    for (index_t begin = 0; begin < height; begin += block) {
+      index_t const rows = std::min(block, height - begin);
+      for (index_t at = 0; at < pitch; at += width) {
+        index_t const step = std::min(width, pitch - at), some = std::clamp<index_t>(n - at, 0, step);
+        T const* const from = b.data + begin * row + (first + at) * column;
+        C* const out = to + at * height + begin * step;
+        if (some < step)
+          for (index_t k = 0; k < rows; ++k) std::fill(out + k * step + some, out + (k + 1) * step, C(0));
+        if constexpr (std::same_as<T, C>) {
+          if (row == 1 && column != 1) {
+            transpose(from, column, some, rows, out, step);
+            continue;
+          }
+        }
+        for (index_t k = 0; k < rows; ++k) copy_row(from + k * row, column, out + k * step, 1, some);
+      }
     }
   }
-  /// What pack_left made of such an a.
-  static operand<C> packed(view<T const, 2> const& a, C const* rows, index_t pitch) {
-    if (a.strides[1] == 1) return {rows, pitch, 1};
-    return {rows, 1, strip};
-  }
-  /// Columns [first, first + n) of b as rows of `pitch`, with zeros up to a multiple of lane_multiple.
-  static void pack_panel(view<T const, 2> const& b, index_t first, index_t n, C* to, index_t pitch) {
-    index_t const depth = b.extents[0], padded = round_up(n, lane_multiple<C>);
-    T const* const from = b.data + first * b.strides[1];
-    if (n < padded)
-      for (index_t k = 0; k < depth; ++k) std::fill(to + k * pitch + n, to + k * pitch + padded, C(0));
-    if constexpr (std::same_as<T, C>) {
-      if (b.strides[0] == 1 && b.strides[1] != 1) return transpose(from, b.strides[1], n, depth, to, pitch);
-    }
-    for (index_t k = 0; k < depth; ++k) copy_row(from + k * b.strides[0], b.strides[1], to + k * pitch, 1, n);
-  }
-  /// sums = a b, in steps that a second-level cache has room for.
-  static void multiply_panel(operand<left> const& a, index_t rows, C const* b, index_t pitch, index_t k, C* sums,
-                             index_t columns) {
-    constexpr index_t depth = 512;
-    for (index_t at = 0; at < std::max<index_t>(k, 1); at += depth) {
-      index_t const n = std::min(depth, k - at);
-      rows_of<C> const part{b + at * pitch, pitch};
+  /// How much is summed before another piece of the operands is taken up, and sums are read and written again: a task's rows of a of
+  /// that depth stay in a second-level cache, which is larger where registers are wide.
+  index_t depth = (width * static_cast<index_t>(sizeof(C)) < 256 ? 3072 : 4096) / static_cast<index_t>(sizeof(C));
+  /// sums (+)= a b over [at, at + depth) of k, rows of it at `stride`.
+  void multiply_panel(left_part<left> const& x, index_t rows, C const* b, index_t pitch, index_t k, index_t at, C* sums,
+                      index_t stride, index_t columns, bool add) const {
+    operand<left> const& a = x.a;
+    index_t const n = std::min(depth, k - at), from = at - x.first;
+    for (index_t first = 0; first < columns; first += width) {
+      index_t const some = std::min(width, columns - first), step = std::min(width, pitch - first);
+      rows_of<C> const part{b + first * k + at * step, step};
       if (a.column == 1) {
-        multiply(operand<C>{a.data + at, a.row, 1}, rows, part, n, sums, tile_width, columns, at > 0);
+        multiply(operand<C>{a.data + from, a.row, 1}, rows, part, n, sums + first, stride, some, add);
         continue;
       }
-      for (index_t r = 0; r < rows; r += strip) {
-        index_t const height = std::min(strip, rows - r);
-        multiply(operand<C>{a.data + r * k + at * height, 1, height}, height, part, n, sums + r * tile_width, tile_width, columns,
-                 at > 0);
+      for (index_t r = 0, height = 0; r < rows; r += height) {
+        height = rows_at_once(rows - r);
+        multiply(operand<C>{a.data + r * x.columns + from * height, 1, height}, height, part, n, sums + r * stride + first, stride, some, add);
       }
     }
   }
@@ -198,42 +247,44 @@ struct pair_form {
   static index_t panel_rows(index_t k) { return blocks_of(k, 2); }
   static bool in_place(view<bf16 const, 2> const& a) { return a.strides[1] == 1 && a.extents[1] % 2 == 0; }
   static index_t left_pitch(index_t k) { return round_up(k, 2); }
-  static operand<bf16> packed(view<bf16 const, 2> const&, bf16 const* rows, index_t pitch) { return {rows, pitch, 1}; }
-  static void pack_left(view<bf16 const, 2> const& a, index_t first, index_t last, bf16* to) {
-    index_t const k = a.extents[1], pitch = left_pitch(k);
-    if (a.strides[0] == 1 && a.strides[1] != 1)
-      return transpose_pairs(&a(first, 0), a.strides[1], k, last - first, to, pitch);
-    for (index_t r = first; r < last; ++r, to += pitch) {
-      copy_row(&a(r, 0), a.strides[1], to, 1, k);
-      std::fill(to + k, to + pitch, bf16());
+  static operand<bf16> pack_left(view<bf16 const, 2> const& a, bf16* to) {
+    auto const [height, k] = a.extents;
+    index_t const pitch = left_pitch(k);
+    if (a.strides[0] == 1 && a.strides[1] != 1) {
+      transpose_pairs(a.data, a.strides[1], k, height, to, pitch);
+    } else {
+      for (index_t r = 0; r < height; ++r) {
+        copy_row(&a(r, 0), a.strides[1], to + r * pitch, 1, k);
+        std::fill(to + r * pitch + k, to + (r + 1) * pitch, bf16());
+      }
     }
+    return {to, pitch, 1};
   }
   static void pack_panel(view<bf16 const, 2> const& b, index_t first, index_t n, float* to, index_t pitch) {
-    index_t const depth = b.extents[0], padded = round_up(n, lane_multiple<float>);
+    index_t const height = b.extents[0], padded = round_up(n, lane_multiple<float>);
     if (n < padded)
-      for (index_t k = 0; k < blocks_of(depth, 2); ++k) std::fill(to + k * pitch + n, to + k * pitch + padded, 0.0f);
+      for (index_t k = 0; k < blocks_of(height, 2); ++k) std::fill(to + k * pitch + n, to + k * pitch + padded, 0.0f);
     bf16 const* const from = b.data + first * b.strides[1];
-    if (b.strides[1] == 1 || n == 1) return pack_pairs(from, b.strides[0], depth, n, to, pitch);
-    for (index_t k = 0; k < depth; k += 2, to += pitch)  // pairs along a column of b
+    if (b.strides[1] == 1 || n == 1) return pack_pairs(from, b.strides[0], height, n, to, pitch);
+    for (index_t k = 0; k < height; k += 2, to += pitch)  // pairs along a column of b
       for (index_t c = 0; c < n; ++c) {
         bf16 const* const low = from + k * b.strides[0] + c * b.strides[1];
-        to[c] = bf16_pair(*low, k + 1 < depth ? low[b.strides[0]] : bf16());
+        to[c] = bf16_pair(*low, k + 1 < height ? low[b.strides[0]] : bf16());
       }
   }
-  void multiply_panel(operand<left> const& a, index_t rows, float const* b, index_t pitch, index_t k, float* sums,
-                      index_t columns) const {
-    constexpr index_t depth = 128;
-    index_t const pairs = blocks_of(k, 2);
-    for (index_t at = 0; at < std::max<index_t>(pairs, 1); at += depth)
-      product({a.data + 2 * at, a.row}, rows, {b + at * pitch, pitch}, std::min(depth, pairs - at), sums, tile_width,
-              columns, at > 0);
+  static constexpr index_t depth = 256;
+  void multiply_panel(left_part<left> const& x, index_t rows, float const* b, index_t pitch, index_t k, index_t at, float* sums,
+                      index_t stride, index_t columns, bool add) const {
+    index_t const pairs = blocks_of(std::min(depth, k - at), 2);
+    product({x.a.data + at - x.first, x.a.row}, rows, {b + at / 2 * pitch, pitch}, pairs, sums, stride, columns, add);
   }
 };
 
-/// Panels that stay in a second-level cache, beside rows of a.
-inline constexpr index_t group_bytes = 500'000;
+/// A product is cut into so many tasks at least, where it has so many blocks: several for every thread. Fewer, two a thread, where
+/// each packs its rows.
+inline constexpr index_t enough_tasks = 32;
 
-/// What a task makes.
+/// What a task makes, where the result cannot hold it.
 template <class C>
 struct alignas(64) product_tile {
   static constexpr index_t most_rows = 96;
@@ -249,13 +300,15 @@ void product_in_panels(cpu_context const& ctx, gemm_arguments<T> const& g, Form 
   index_t const row_blocks = blocks_of(m, product_tile<C>::most_rows),
                 rows_each = round_up(blocks_of(m, row_blocks), 6);
   index_t const panels = blocks_of(n, tile_width), pitch = std::min(tile_width, round_up(n, lane_multiple<C>));
-  index_t const panel_size = form.panel_rows(k) * pitch, left_pitch = form.left_pitch(k);
-  index_t const group = std::clamp<index_t>(group_bytes / (panel_size * index_t(sizeof(C)) + 1), 1, panels);
+  index_t const panel_size = form.panel_rows(k) * pitch;
   auto const left_of = [&](index_t batch) { return matrix_of(g.a, batch / inner, batch % inner); };
   auto const right_of = [&](index_t batch) { return matrix_of(g.b, batch / inner, batch % inner); };
 
-  // What several tasks read is made once: panels of b, and a where it does not lie right.
+  // Panels of b that several tasks read are made once; a task makes its part of a itself, where that does not lie right.
   bool const shared = row_blocks > 1, in_place = form.in_place(left_of(0));
+  // It passes its rows of a, a part that a second-level cache holds, along a group of panels; there are tasks enough for every thread.
+  index_t const tasks = in_place ? enough_tasks : std::min<index_t>(enough_tasks, 2 * ctx.threads());
+  index_t const groups = std::min(panels, blocks_of(tasks, batches * row_blocks)), group = blocks_of(panels, groups);
   index_t const b_batches = g.b.strides[0] == 0 && g.b.strides[1] == 0 ? 1 : batches;
   scratch<C> packed;
   if (shared) {
@@ -266,42 +319,57 @@ void product_in_panels(cpu_context const& ctx, gemm_arguments<T> const& g, Form 
                       pitch);
     });
   }
-  scratch<left> converted;
-  if (!in_place) {
-    converted = scratch<left>(ctx, batches * m * left_pitch);
-    run_tasks(ctx, batches * row_blocks, little, [&](index_t task) {
-      index_t const batch = task / row_blocks, first = task % row_blocks * rows_each;
-      form.pack_left(left_of(batch), first, std::min(m, first + rows_each),
-                     converted.get() + (batch * m + first) * left_pitch);
-    });
-  }
-
-  run_tasks(ctx, batches * row_blocks * panels, little, [&](index_t task) {
-    // The same few panels for all rows of a, panel after panel past some rows: either stays in the cache.
-    index_t const batch = task / (row_blocks * panels), begin = task % (row_blocks * panels) / (row_blocks * group) * group;
-    index_t const within = task % (row_blocks * panels) - row_blocks * begin, width = std::min(group, panels - begin);
-    index_t const first = (begin + within % width) * tile_width, r = within / width * rows_each;
-    index_t const rows = std::min(rows_each, m - r), columns = std::min(tile_width, n - first);
-    auto const x = left_of(batch);
-    operand<left> a = form.packed(x, converted.get() + (batch * m + r) * left_pitch, left_pitch);
-    if constexpr (std::same_as<T, left>)
-      if (in_place) a = {&x(r, 0), x.strides[0], x.strides[1]};
+  run_tasks(ctx, batches * row_blocks * groups, little, [&](index_t task) {
+    index_t const batch = task / (row_blocks * groups), r = task / groups % row_blocks * rows_each, rows = std::min(rows_each, m - r);
+    index_t const begin = std::min(panels, task % groups * group), end = std::min(panels, begin + group);
     scratch<C> own;
-    C* b = packed.get() + ((b_batches == 1 ? 0 : batch) * panels + first / tile_width) * panel_size;
-    if (!shared) {
-      own = scratch<C>(ctx, panel_size);
+    C const* b = nullptr;
+    if (shared) {
+      b = packed.get() + ((b_batches == 1 ? 0 : batch) * panels + begin) * panel_size;
+    } else {
+      own = scratch<C>(ctx, (end - begin) * panel_size);
       b = own.get();
-      form.pack_panel(right_of(batch), first, columns, b, pitch);
+      for (index_t p = begin; p < end; ++p)
+        form.pack_panel(right_of(batch), p * tile_width, std::min(tile_width, n - p * tile_width), own.get() + (p - begin) * panel_size, pitch);
     }
-    product_tile<C> tile;
-    form.multiply_panel(a, rows, b, pitch, k, tile.sums, round_up(columns, lane_multiple<C>));
-    T* const to = g.c.data + batch / inner * g.c.strides[0] + batch % inner * g.c.strides[1] + r * n + first;
-    T const* const bias = g.bias ? g.bias + first : nullptr;
-    if constexpr (std::same_as<Activation, identity>)
-      dispatch<finish_rows, C>(static_cast<C const*>(tile.sums), rows, g, bias, to, columns, n);
-    else
-      for (index_t i = 0; i < rows; ++i)
-        finish_row<Activation>(tile.sums + i * tile_width, g, bias, to + i * n, columns);
+    T* const out = g.c.data + batch / inner * g.c.strides[0] + batch % inner * g.c.strides[1] + r * n;
+    auto const multiply = [&](left_part<left> const& a, index_t p, index_t at, C* sums, index_t stride, index_t columns) {
+      form.multiply_panel(a, rows, b + (p - begin) * panel_size, pitch, k, at, sums, stride, columns, at > 0);
+    };
+    auto const finish = [&](index_t p, C const* sums, index_t stride, index_t columns) {
+      T* const to = out + p * tile_width;
+      T const* const bias = g.bias ? g.bias + p * tile_width : nullptr;
+      if constexpr (std::same_as<Activation, identity>)
+        dispatch<finish_rows, C>(sums, stride, rows, g, bias, to, columns, n);
+      else
+        for (index_t i = 0; i < rows; ++i) finish_row<Activation>(sums + i * stride, g, bias, to + i * n, columns);
+    };
+    // Where a result can hold the sums, they are made in it: all panels with one part of a, then the next part.
+    index_t const held = std::same_as<T, C> && g.beta == 0 ? std::min(end, n / tile_width + (n % tile_width % lane_multiple<C> == 0)) : begin;
+    index_t const span = in_place || held < end ? std::max<index_t>(k, 1) : form.depth;
+    scratch<left> part;
+    if (!in_place) part = scratch<left>(ctx, rows * form.left_pitch(std::min(span, k)));
+    auto const all = left_of(batch);
+    for (index_t from = 0; from < std::max<index_t>(k, 1); from += span) {
+      view<T const, 2> const here{&all(r, from), {rows, std::min(span, k - from)}, all.strides};
+      left_part<left> a{{}, from, here.extents[1]};
+      if (!in_place) a.a = form.pack_left(here, part.get());
+      else if constexpr (std::same_as<T, left>) a.a = {here.data, here.strides[0], here.strides[1]};
+      index_t const last = std::max(from + 1, from + here.extents[1]);
+      if constexpr (std::same_as<T, C>)
+        for (index_t at = from; at < last; at += form.depth)
+          for (index_t p = begin; p < held; ++p) {
+            index_t const columns = std::min(tile_width, n - p * tile_width);
+            multiply(a, p, at, out + p * tile_width, n, columns);
+            if (at + form.depth >= k && (!std::same_as<Activation, identity> || g.alpha != 1 || g.bias)) finish(p, out + p * tile_width, n, columns);
+          }
+      for (index_t p = std::max(begin, held); p < end; ++p) {
+        index_t const columns = std::min(tile_width, n - p * tile_width);
+        product_tile<C> tile;
+        for (index_t at = from; at < last; at += form.depth) multiply(a, p, at, tile.sums, tile_width, round_up(columns, lane_multiple<C>));
+        finish(p, tile.sums, tile_width, columns);
+      }
+    }
   });
 }
 
@@ -320,6 +388,19 @@ void gemm(cpu_context const& ctx, gemm_arguments<T> const& g) {
                                g.c.data + b0 * g.c.strides[0] + b1 * g.c.strides[1], little || many);
     });
   }
+#if defined(COG_BLAS)
+  if constexpr (std::same_as<T, float> || std::same_as<T, double>) {
+    auto const by_blas = [&](index_t batch) {
+      index_t const b0 = batch / inner, b1 = batch % inner;
+      return blas_product(matrix_of(g.a, b0, b1), matrix_of(g.b, b0, b1), static_cast<T>(g.alpha), static_cast<T>(g.beta),
+                          g.c.data + b0 * g.c.strides[0] + b1 * g.c.strides[1]);
+    };
+    if (by_blas(0)) {  // the others lie alike
+      for (index_t batch = 1; batch < batches; ++batch) by_blas(batch);
+      return finish_in_place<Activation>(ctx, g);
+    }
+  }
+#endif
   if constexpr (std::same_as<T, bf16>)
     if (auto* const product = chosen_pair_product().load(std::memory_order_relaxed))
       return product_in_panels<Activation>(ctx, g, pair_form{product}, little);
