@@ -212,7 +212,7 @@ TEST_CASE("calls and their errors") {
        {"softmax_attention", "[2, 2, 5, 8]", "[2, 2, 4, 6]"});
   says(message_of([&] { cog::cog_attention(slice(q, 1, 0, 3), k, v); }), {"[2, 3, 3, 8]", "[2, 2, 5, 8]", "multiple"});
   for (double scale : {0.0, -1.0, std::nan(""), std::numeric_limits<double>::infinity()})
-    says(message_of([&] { cog::cog_attention(q, k, v, cog::causal, {.scale = scale}); }), {"scale", "positive"});
+    says(message_of([&] { cog::cog_attention(q, k, v, cog::causal, {.scale = scale}); }), {"scale", "above 0"});
   says(message_of([&] { cog::cog_attention(q, k, v, cog::sliding_window{0}); }), {"sliding_window", "0"});
   says(message_of([&] {
          cog::cog_attention(q, k, v, cog::boolean{cog::zeros<bool>(ctx, {4, 5})});

@@ -116,23 +116,28 @@ TEST_CASE("documents in one row equal separate rows, trained and decoded") {
   auto const together = cog::attention_forward<cog::cog_rule>(x.q, x.k, x.v, cog::document{begin});
   auto const d = cog::attention_backward<cog::cog_rule>(x.q, x.k, x.v, together.out, together.logsumexp, x.dout,
                                                         cog::document{begin});
+  // Compared as wholes: the gradient of a document of one key is 0 but for rounding.
+  auto out = cog::zeros<double>(ctx, x.dout.extents()), dq = cog::zeros<double>(ctx, x.q.extents()),
+       dk = cog::zeros<double>(ctx, x.k.extents()), dv = cog::zeros<double>(ctx, x.v.extents());
   for (index_t b = 0; b < 2; ++b) {
     auto cuts = starts[static_cast<std::size_t>(b)];
     if (cuts.front() != 0) cuts.insert(cuts.begin(), 0);
     cuts.push_back(100);
     for (std::size_t n = 0; n + 1 < cuts.size(); ++n) {
-      auto const own = [&](tensor4<double> const& t) {
-        return cog::slice(cog::slice(t, 0, b, b + 1), 2, cuts[n], cuts[n + 1]);
-      };
+      auto const own = [&](auto&& t) { return cog::slice(cog::slice(t, 0, b, b + 1), 2, cuts[n], cuts[n + 1]); };
       auto const alone = cog::attention_forward<cog::cog_rule>(own(x.q), own(x.k), own(x.v), cog::causal);
-      CHECK(distance(alone.out, own(together.out).to_vector()) < 1e-12);
       auto const e = cog::attention_backward<cog::cog_rule>(own(x.q), own(x.k), own(x.v), alone.out, alone.logsumexp,
                                                             own(x.dout), cog::causal);
-      CHECK(distance(e.dq, own(d.dq).to_vector()) < 1e-12);
-      CHECK(distance(e.dk, own(d.dk).to_vector()) < 1e-12);
-      CHECK(distance(e.dv, own(d.dv).to_vector()) < 1e-12);
+      own(out).assign(alone.out);
+      own(dq).assign(e.dq);
+      own(dk).assign(e.dk);
+      own(dv).assign(e.dv);
     }
   }
+  CHECK(distance(out, together.out.to_vector()) < 1e-12);
+  CHECK(distance(dq, d.dq.to_vector()) < 1e-12);
+  CHECK(distance(dk, d.dk.to_vector()) < 1e-12);
+  CHECK(distance(dv, d.dv.to_vector()) < 1e-12);
 
   for (index_t const step : {1, 7, 50}) {
     cog::kv_cache<double, cpu> cache(ctx, {2, 2, 100, 8});

@@ -94,6 +94,16 @@ TEST_CASE("assignment: no other handle sees it") {
   CHECK(part.to_vector() == vector{2, 3});
 }
 
+TEST_CASE("assignment by an operator keeps the shape") {
+  auto y = numbers({1});
+  CHECK_THROWS_WITH(y += numbers({1, 2, 3}), Catch::Contains("[3]") && Catch::Contains("[1]"));
+  CHECK_THROWS_AS(y *= numbers({1, 2, 3}) + 1, cog::error);
+  CHECK(y.to_vector() == vector{1});
+  auto x = numbers({1, 2, 3});
+  x -= y;
+  CHECK(x.to_vector() == vector{0, 1, 2});
+}
+
 TEST_CASE("assignment: a stored lazy expression is another handle") {
   auto y = numbers({1, 2, 3});
   auto const e = y + 1;

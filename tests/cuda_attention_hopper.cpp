@@ -52,7 +52,7 @@ TEST_CASE("gpu attention on hopper: results anywhere") {
   REQUIRE(on_hopper());
   results_anywhere<bf16>();
 }
-TEST_CASE("gpu attention on hopper: about as near to double as PyTorch's") {
+TEST_CASE("gpu attention on hopper: as near to double as PyTorch's") {
   REQUIRE(on_hopper());
   precision<bf16>();
   precision<cog::half>();

@@ -47,7 +47,7 @@ TEST_CASE("gpu attention of bf16: what is hidden from all") { in_every_order(hid
 TEST_CASE("gpu attention of half: many keys") { many_keys<cog::half>(); }
 TEST_CASE("gpu attention of bf16: nothing to do") { nothing<bf16>(); }
 TEST_CASE("gpu attention of bf16: results anywhere") { results_anywhere<bf16>(); }
-TEST_CASE("gpu attention of bf16 and half: about as near to double as PyTorch's") {
+TEST_CASE("gpu attention of bf16 and half: as near to double as PyTorch's") {
   precision<bf16>();
   precision<cog::half>();
 }

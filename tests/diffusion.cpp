@@ -280,4 +280,19 @@ TEST_CASE("guidance is one batch of twice the size, in the convention of U-ViT",
   }
   CHECK(cog::guided(network, labels, empty, 0)(x, 100)(0, 0) == 104);
   check_error([&] { cog::guided(network, labels, empty, std::nan("")); }, {"guided", "nan"});
+  check_error([&] { cog::guided(network, labels, cog::from<std::int64_t>(ctx, {9, 9, 9}), 1); }, {"guided", "[3]", "[2]"});
+}
+
+TEST_CASE("a predictor keeps a network that is a temporary, and refers to any other", "[diffusion]") {
+  struct scaling {
+    double factor;
+    auto operator()(cog::tensor<double, 2, cog::cpu> const& x, cog::tensor<double, 1, cog::cpu> const&) const { return x * factor; }
+  };
+  auto const x = cog::randn<double>(ctx, {2, 3}, 1);
+  scaling network{2};
+  auto const refers = cog::predictor(network);
+  auto const keeps = cog::predictor(scaling{3});
+  network.factor = 5;
+  CHECK(refers(x, 1)(0, 0) == x(0, 0) * 5);
+  CHECK(keeps(x, 1)(0, 0) == x(0, 0) * 3);
 }

@@ -304,7 +304,6 @@ struct weights_of_half {
 }  // namespace
 
 TEST_CASE("small gradients of half survive by loss scaling, and a step that overflows is left out") {
-  cog::cpu::context const ctx;
   weights_of_half model{cog::full<cog::half>(ctx, {8}, cog::half(1.0f))};
   cog::adamw<cog::cpu> optimizer(model, {.weight_decay = 0});
   auto const x = cog::full<cog::half>(ctx, {8}, cog::half(1e-4f));

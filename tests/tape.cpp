@@ -62,6 +62,15 @@ TEST_CASE("a variable is of use only inside its recording") {
   CHECK(same(escaped->value(), cog::eval(x * 2)));
 }
 
+TEST_CASE("a variable assigned by an operator keeps its shape") {
+  auto const grown = [](auto const& v) {
+    auto row = cog::variable(cog::slice(v, 0, 0, 1) * 1);
+    row += v;
+    return cog::sum(row);
+  };
+  CHECK_THROWS_WITH(cog::value_and_grad(grown, matrix(3, 4, 1)), Catch::Contains("[3, 4]") && Catch::Contains("[1, 4]"));
+}
+
 TEST_CASE("recordings within recordings") {
   parameter model{matrix(4, 4, 1)};
   auto const x = matrix(3, 4, 2);

@@ -41,7 +41,7 @@ inline extents<4> check_attention(char const* name, extents<4> const& q, extents
 }
 inline double attention_scale(char const* name, attention_options const& options, index_t width) {
   double const scale = options.scale.value_or(width > 0 ? 1 / std::sqrt(static_cast<double>(width)) : 1);
-  if (!(scale > 0) || !std::isfinite(scale)) throw error(name, ": scale = ", scale, "; it must be positive");
+  if (!(scale > 0) || !std::isfinite(scale)) throw error(name, ": scale = ", scale, "; it must be finite and above 0");
   return scale;
 }
 
@@ -54,16 +54,17 @@ tensor<T, 4, B> laid_out_as(tensor<T, 4, B> const& x, extents<4> const& e) {
   return {x.context(), e};
 }
 
-/// True if q, k and v can be attended with; otherwise does not compile, and says why.
-template <class Q, class K, class V>
+/// True if q, k and v can be attended with under this mask; otherwise does not compile, and says why.
+template <class Q, class K, class V, class M>
 consteval bool attention_operands() {
+  static_assert(attention_mask<M>, "cog: attention under something that is no mask; a tensor of bool is one as boolean{x}, and before options write no_mask");
   constexpr bool ranks = Q::rank == 4 && K::rank == 4 && V::rank == 4;
   static_assert(ranks, "cog: attention is over q, k and v of shape [batch, head, position, width]");
   using T = typename Q::value_type;
   constexpr bool types = floating<T> && std::same_as<T, typename K::value_type> && std::same_as<T, typename V::value_type>;
   static_assert(types, "cog: attention is over q, k and v of one floating type; write cast<T>(x)");
   using B = typename common_backend<Q, K, V>::type;
-  return ranks && types && std::same_as<B, typename Q::backend_type>;
+  return ranks && types && std::same_as<B, typename Q::backend_type> && attention_mask<M>;
 }
 
 }  // namespace detail
@@ -135,10 +136,9 @@ tensor<T, 4, B> attention(tensor<T, 4, B> const& q, tensor<T, 4, B> const& k, te
 }
 
 /// Lazy arguments are evaluated first.
-template <attention_rule Rule, plain_expression Q, plain_expression K, plain_expression V,
-          attention_mask M = no_mask_type>
+template <attention_rule Rule, plain_expression Q, plain_expression K, plain_expression V, class M = no_mask_type>
 auto attention(Q const& q, K const& k, V const& v, M const& mask = {}, attention_options const& options = {}) {
-  if constexpr (detail::attention_operands<Q, K, V>()) return attention<Rule>(eval(q), eval(k), eval(v), mask, options);
+  if constexpr (detail::attention_operands<Q, K, V, M>()) return attention<Rule>(eval(q), eval(k), eval(v), mask, options);
 }
 
 /// The matrix of weights, [B, Hq, Nq, Nk], for those who want to look: O(Nq Nk) memory.
@@ -159,7 +159,7 @@ tensor<T, 4, B> cog_attention(tensor<T, 4, B> const& q, tensor<T, 4, B> const& k
   return attention<cog_rule>(q, k, v, mask, options);
 }
 
-template <plain_expression Q, plain_expression K, plain_expression V, attention_mask M = no_mask_type>
+template <plain_expression Q, plain_expression K, plain_expression V, class M = no_mask_type>
 auto cog_attention(Q const& q, K const& k, V const& v, M const& mask = {}, attention_options const& options = {}) {
   return attention<cog_rule>(q, k, v, mask, options);
 }
@@ -171,7 +171,7 @@ tensor<T, 4, B> softmax_attention(tensor<T, 4, B> const& q, tensor<T, 4, B> cons
   return attention<softmax_rule>(q, k, v, mask, options);
 }
 
-template <plain_expression Q, plain_expression K, plain_expression V, attention_mask M = no_mask_type>
+template <plain_expression Q, plain_expression K, plain_expression V, class M = no_mask_type>
 auto softmax_attention(Q const& q, K const& k, V const& v, M const& mask = {}, attention_options const& options = {}) {
   return attention<softmax_rule>(q, k, v, mask, options);
 }

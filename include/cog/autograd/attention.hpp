@@ -11,10 +11,10 @@ concept recorded_attention = expression<Q> && expression<K> && expression<V> &&
                              (recorded_expression<Q> || recorded_expression<K> || recorded_expression<V>);
 
 /// As attention<Rule> of tensors; q, k or v is recorded, the others are constants or watched parameters.
-template <attention_rule Rule, expression Q, expression K, expression V, attention_mask M = no_mask_type>
+template <attention_rule Rule, expression Q, expression K, expression V, class M = no_mask_type>
   requires recorded_attention<Q, K, V>
 auto attention(Q const& query, K const& key, V const& value, M const& mask = {}, attention_options const& options = {}) {
-  static_assert(detail::attention_operands<Q, K, V>());
+  static_assert(detail::attention_operands<Q, K, V, M>());
   auto const& raw_q = evaluate(query);
   auto const& raw_k = evaluate(key);
   auto const& raw_v = evaluate(value);
@@ -36,12 +36,12 @@ auto attention(Q const& query, K const& key, V const& value, M const& mask = {},
       q, k, v);
 }
 
-template <expression Q, expression K, expression V, attention_mask M = no_mask_type>
+template <expression Q, expression K, expression V, class M = no_mask_type>
   requires recorded_attention<Q, K, V>
 auto cog_attention(Q const& q, K const& k, V const& v, M const& mask = {}, attention_options const& options = {}) {
   return attention<cog_rule>(q, k, v, mask, options);
 }
-template <expression Q, expression K, expression V, attention_mask M = no_mask_type>
+template <expression Q, expression K, expression V, class M = no_mask_type>
   requires recorded_attention<Q, K, V>
 auto softmax_attention(Q const& q, K const& k, V const& v, M const& mask = {}, attention_options const& options = {}) {
   return attention<softmax_rule>(q, k, v, mask, options);

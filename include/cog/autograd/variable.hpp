@@ -28,6 +28,13 @@ class variable {
     requires(!std::same_as<E, variable> && std::same_as<typename E::value_type, T> && E::rank == Rank)
   variable(E const& e) : variable(evaluate(e)) {}
 
+  variable(variable const&) = default;
+  variable(variable&&) = default;
+  ~variable() = default;
+  variable& operator=(variable const&) & = default;
+  variable& operator=(variable&&) & = default;
+  template <class E> void operator=(E&&) && { detail::refuse_temporary<E>(); }
+
   tensor_type const& value() const noexcept { return value_; }
   cog::extents<Rank> const& extents() const noexcept { return value_.extents(); }
   index_t extent(int axis) const { return value_.extent(axis); }
@@ -37,9 +44,9 @@ class variable {
   tape::slot slot() const noexcept { return slot_; }
   bool needs_gradient() const noexcept { return slot_ != cog::tape::none; }
 
-  template <class E> variable& operator+=(E const& e) { return *this = variable(*this + e); }
-  template <class E> variable& operator-=(E const& e) { return *this = variable(*this - e); }
-  template <class E> variable& operator*=(E const& e) { return *this = variable(*this * e); }
+  template <class E> variable& operator+=(E const& e) & { return *this = variable(detail::of_shape(extents(), *this + e)); }
+  template <class E> variable& operator-=(E const& e) & { return *this = variable(detail::of_shape(extents(), *this - e)); }
+  template <class E> variable& operator*=(E const& e) & { return *this = variable(detail::of_shape(extents(), *this * e)); }
 
  private:
   tensor_type value_;

@@ -43,6 +43,19 @@ template <class T>
 inline constexpr bool is_tensor = false;
 template <class T, int R, class B>
 inline constexpr bool is_tensor<tensor<T, R, B>> = true;
+
+/// What += and its like assign: e, of the shape of what it is assigned to. That one does not grow; only the other broadcasts.
+template <class Shape, class E>
+E&& of_shape(Shape const& shape, E&& e) {
+  if constexpr (std::same_as<Shape, std::remove_cvref_t<decltype(e.extents())>>)  // another rank does not compile
+    if (e.extents() != shape) throw error("assignment by an operator: a result of shape ", e.extents(), " for a tensor of shape ", shape);
+  return std::forward<E>(e);
+}
+
+template <class E>
+void refuse_temporary() {
+  static_assert(sizeof(E) == 0, "cog: assignment to a handle without a name; slice(x, ...).assign(y) writes into x's elements");
+}
 }  // namespace detail
 
 /// A plain expression that is not yet a tensor.
@@ -78,9 +91,15 @@ class tensor {
     requires(std::same_as<typename E::value_type, T> && E::rank == Rank && std::same_as<typename E::backend_type, B>)
   tensor(E const& e) : tensor(evaluate(e)) {}
 
+  tensor(tensor const&) = default;
+  tensor(tensor&&) = default;
+  ~tensor() = default;
+  tensor& operator=(tensor const&) & = default;
+  tensor& operator=(tensor&&) & = default;
+
   /// As if into fresh storage; reuses this storage where nobody else can see it.
   template <lazy_expression E>
-  tensor& operator=(E&& e) {
+  tensor& operator=(E&& e) & {
     static_assert(std::remove_cvref_t<E>::rank == Rank, "cog: assignment of an expression of another rank");
     static_assert(std::same_as<typename std::remove_cvref_t<E>::value_type, T>,
                   "cog: assignment of an expression of another dtype; write cast<>");
@@ -91,15 +110,22 @@ class tensor {
   /// A number has no shape.
   template <class N>
     requires std::is_arithmetic_v<N>
-  tensor& operator=(N) {
+  tensor& operator=(N) & {
     static_assert(sizeof(N) == 0, "cog: assignment of a number, which has no shape; write x.assign(number) to fill the elements");
     return *this;
   }
 
-  template <class E> tensor& operator+=(E const& e) { return *this = *this + e; }
-  template <class E> tensor& operator-=(E const& e) { return *this = *this - e; }
-  template <class E> tensor& operator*=(E const& e) { return *this = *this * e; }
-  template <class E> tensor& operator/=(E const& e) { return *this = *this / e; }
+  // Nobody would see what is assigned to a temporary.
+  template <class E> void operator=(E&&) && { detail::refuse_temporary<E>(); }
+  template <class E> void operator+=(E const&) && { detail::refuse_temporary<E>(); }
+  template <class E> void operator-=(E const&) && { detail::refuse_temporary<E>(); }
+  template <class E> void operator*=(E const&) && { detail::refuse_temporary<E>(); }
+  template <class E> void operator/=(E const&) && { detail::refuse_temporary<E>(); }
+
+  template <class E> tensor& operator+=(E const& e) & { return *this = detail::of_shape(extents_, *this + e); }
+  template <class E> tensor& operator-=(E const& e) & { return *this = detail::of_shape(extents_, *this - e); }
+  template <class E> tensor& operator*=(E const& e) & { return *this = detail::of_shape(extents_, *this * e); }
+  template <class E> tensor& operator/=(E const& e) & { return *this = detail::of_shape(extents_, *this / e); }
 
   /// Writes into the elements this handle refers to; every handle of the storage sees it. Broadcasts. Returns *this.
   template <class E>

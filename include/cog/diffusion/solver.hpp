@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include <cog/core/visitable.hpp>
 #include <cog/diffusion/schedule.hpp>
 #include <cog/expr/select.hpp>
 #include <cog/random/random.hpp>
@@ -50,6 +51,12 @@ X predicted_data(X const& x, X const& noise, noise_level const& at, std::optiona
   return threshold ? (*threshold)(data) : data;
 }
 
+/// Compiles for what may be asked for predictions.
+template <class Predict>
+constexpr void check_predictor() {
+  static_assert(!visitable<Predict>, "cog: a solver asks predict(x, network time) for noise; of a network, make predictor(network, condition...)");
+}
+
 inline void check_steps(char const* solver, index_t steps) {
   if (steps < 1) throw error(solver, ": ", steps, " steps; at least 1 is needed");
 }
@@ -78,6 +85,7 @@ struct ddim_options {
 /// The last step gives the data itself.
 template <class Predict, floating T, int R, backend B, noise_schedule S>
 tensor<T, R, B> ddim(Predict const& predict, tensor<T, R, B> x, S const& schedule, ddim_options const& options = {}) {
+  detail::check_predictor<Predict>();
   detail::check_steps("ddim", options.steps);
   if (!(options.eta >= 0 && options.eta <= 1)) throw error("ddim: eta = ", options.eta, ", not in [0, 1]");
   for (index_t i = options.steps; i > 0; --i) {
@@ -121,6 +129,7 @@ struct euler_options {
 /// stochastic one.
 template <class Predict, floating T, int R, backend B, noise_schedule S>
 tensor<T, R, B> euler(Predict const& predict, tensor<T, R, B> x, S const& schedule, euler_options const& options = {}) {
+  detail::check_predictor<Predict>();
   detail::check_steps("euler", options.steps);
   auto times = std::vector<double>{1};
   if (options.steps > 1) times = detail::spaced(1, schedule.first(), options.steps - 1);
@@ -291,6 +300,7 @@ struct dpm_run {
 template <class Predict, floating T, int R, backend B, noise_schedule S>
 tensor<T, R, B> dpm_solver(Predict const& predict, tensor<T, R, B> const& x, S const& schedule,
                            dpm_options const& options = {}) {
+  detail::check_predictor<Predict>();
   detail::check_steps("dpm_solver", options.steps);
   if (options.end && !(*options.end > 0 && *options.end < 1))
     throw error("dpm_solver: end = ", *options.end, ", not in (0, 1)");

@@ -27,7 +27,7 @@ struct conv_plan {
         kernel{w.extents()[2], w.extents()[3]},
         stride(s) {
     if (w.extents()[1] != channels)
-      throw error("conv2d: x of shape ", x.extents(), " for a weight of shape ", w.extents(),
+      throw error("conv2d: x, with its padding of shape ", x.extents(), ", for a weight of shape ", w.extents(),
                   " [out, in, rows, columns]");
     rows = window_places("conv2d", x.extents()[2], kernel[0], stride[0]);
     columns = window_places("conv2d", x.extents()[3], kernel[1], stride[1]);

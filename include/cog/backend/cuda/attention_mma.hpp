@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(mma_forward_shape<W>::threads, 2) mma_attentio
     load_keys(part.begin);
   }
   unsigned held[shape::hold_queries ? W / 16 : 1][MT][4];
-  constexpr float slack = 8;  // the reference follows the largest exponent, and moves only when one outgrows it by more
+  constexpr float slack = 0x1p-12f;  // the reference follows the largest exponent up to this: its weight rounds to 1, and so is exact
 
   for (int first = part.begin; first < part.end; first += shape::keys) {
     wait_copies<0>();
