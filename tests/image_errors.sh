@@ -99,6 +99,10 @@ grep -q '334 tokens' published.log && grep -q '44692644' published.log && grep -
 refused 1 'uvit_s9' train --config uvit_s9 --out o
 
 mkdir single && cp model/preview-00000001.png single/ && refused 1 'single: 1 picture' "$program" fid --samples single --pictures 100
+mkdir digits
+printf '\000\000\010\003\000\000\000\002\000\000\000\004\000\000\000\004\001\002\003\004\005\006\007\010\011\012\013\014\015\016\017\020\001\002\003\004\005\006\007\010\011\012\013\014\015\016\017\020' >digits/train-images-idx3-ubyte
+printf '\000\000\010\001\000\000\000\002\001\002' >digits/train-labels-idx1-ubyte
+refused 1 'in 1 channel, the reference has' "$program" fid --samples digits --pictures 100
 
 # Odd sizes are cut to their middle square.
 mkdir -p odd/a odd/b && cp model/preview-00000001.png odd/a/ && cp model/preview-00000001.png odd/b/

@@ -28,6 +28,10 @@ cp -r one fewer && "$program" sample --ckpt model --class 'blue ring' --count 3 
 draw --out one --class 'blue ring' --no-ema
 LC_ALL=C grep -aqF 'model/step-00000030/model.safetensors' one/grid.png || fail "--no-ema does not take the weights of the last step"
 
+# Ctrl-C while it draws.
+stopped stopped.log '[ -d stopped ]' "$program" sample --ckpt model --count 100000 --steps 100 --threads 2 --out stopped
+grep -q '^cog-diffusion: interrupted' stopped.log || fail "it does not say that it was interrupted: $(cat stopped.log)"
+
 "$program" fid --samples all/pictures --samples all/pictures --pictures 240 --classifier judge.safetensors --threads 2 >fid.log 2>/dev/null
 grep -q 'Frechet distance in classifier features' fid.log || fail "what is measured is not named: $(cat fid.log)"
 ! grep -qw FID fid.log || fail "features of a classifier are called FID"

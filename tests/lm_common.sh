@@ -19,6 +19,23 @@ refused() {
   [ "$status" -eq "$wanted" ] || { cat refused.err >&2; fail "status $status, expected $wanted: $*"; }
   grep -qF -- "$text" refused.err || { cat refused.err >&2; fail "'$text' is not said: $*"; }
 }
+# stopped LOG CONDITION COMMAND...: starts it, output into the log, and sends SIGINT once the condition holds; it must end as asked.
+stopped() {
+  log=$1 condition=$2
+  shift 2
+  "$@" >"$log" 2>&1 &
+  pid=$!
+  tries=0
+  until eval "$condition"; do
+    tries=$((tries + 1))
+    [ $tries -lt 600 ] || { cat "$log"; fail "not within a minute: $condition"; }
+    sleep 0.1
+  done
+  kill -INT $pid
+  status=0
+  wait $pid || status=$?
+  [ $status -eq 130 ] || { cat "$log"; fail "status $status after SIGINT, expected 130"; }
+}
 # A model that learns something in a second; what stands behind may say otherwise.
 small="--data text --layers 3 --heads 2 --dim 16 --context 16 --batch 4 --warmup 4 --eval-windows 16
   --sample-tokens 16 --threads 2"

@@ -5,6 +5,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include <cog/version.hpp>
 
 #include "settings.hpp"
+#include "terminal.hpp"
 
 namespace tool {
 
@@ -66,7 +68,8 @@ class command_line {
     runs_.push_back({command, [=] { return run(*kept, given_options(*command, *kept)); }});
   }
 
-  /// Runs the command that is named. Returns the exit status: 2 for a wrong command line, 1 for what went wrong later.
+  /// Runs the command that is named. Returns the exit status: 2 for a wrong command line, 128 + the signal that ended it, 1 for what
+  /// went wrong later.
   int run(int count, char** arguments) {
     constexpr int usage_error = 2;
     try {
@@ -81,6 +84,12 @@ class command_line {
       std::string const name = command == &app_ ? name_ : name_ + " " + command->get_name();
       std::fprintf(stderr, "%s: %s\nSee %s --help\n", name.c_str(), complaint(app_, e).c_str(), name.c_str());
       return usage_error;
+    } catch (interrupted const& e) {
+      std::fprintf(stderr, "%s: %s\n", name_.c_str(), e.what());
+      return 128 + e.signal;
+    } catch (std::bad_alloc const&) {
+      std::fprintf(stderr, "%s: there is not enough memory\n", name_.c_str());
+      return 1;
     } catch (std::exception const& e) {
       std::fprintf(stderr, "%s: %s\n", name_.c_str(), e.what());
       return 1;

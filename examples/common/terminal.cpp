@@ -111,5 +111,8 @@ interruption::~interruption() {
   ::sigaction(SIGTERM, &before_term_, nullptr);
 }
 int interruption::signal() noexcept { return received; }
+void interruption::check() {
+  if (int const number = signal()) throw interrupted(number);
+}
 
 }  // namespace tool

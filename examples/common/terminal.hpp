@@ -5,6 +5,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -64,6 +65,12 @@ class settings_table {
 /// Rows of equal length, the first of names; numbers to the right. On stdout.
 void print_table(std::vector<std::vector<std::string>> const& rows);
 
+/// What ends a command that a signal asked to stop.
+struct interrupted : std::runtime_error {
+  int signal;
+  explicit interrupted(int number) : std::runtime_error("interrupted"), signal(number) {}
+};
+
 /// While it lives, the first SIGINT or SIGTERM only sets a flag; the second ends the program as usual.
 class interruption {
  public:
@@ -72,6 +79,8 @@ class interruption {
   ~interruption();
   /// The signal that came, or 0.
   static int signal() noexcept;
+  /// Throws `interrupted` where one came.
+  static void check();
 
  private:
   struct sigaction before_int_ {

@@ -50,7 +50,7 @@ template <class Context, class F>
 void in_batches(Context const& ctx, dataset const& data, std::span<cog::index_t const> which, F const& f) {
   constexpr std::size_t at_once = 32;
   for (std::size_t first = 0; first < which.size(); first += at_once) {
-    if (interruption::signal() != 0) throw cog::error("interrupted");
+    interruption::check();
     auto const part = which.subspan(first, std::min(at_once, which.size() - first));
     f(data.batch(ctx, part), part);
   }
@@ -84,7 +84,7 @@ classifier<B> train_classifier(typename B::context const& ctx, dataset const& da
   cog::learning_rate const rate{.peak = 3e-3, .warmup = 20, .steps = steps};
   progress_bar bar("classifier");
   for (cog::index_t step = 0; step < steps; ++step) {
-    if (interruption::signal() != 0) throw cog::error("interrupted");
+    interruption::check();
     std::vector<cog::index_t> which;
     for (cog::index_t i = 0; i < batch; ++i) which.push_back(order[static_cast<std::size_t>(random.below(learnt))]);
     auto const x = data.batch(ctx, which);

@@ -5,67 +5,33 @@
 # noise, and measures them. Results go to OUT/run-1, OUT/run-2 ...: a run that was interrupted is taken up again by the next call with the
 # same data, a finished one is left as it is.
 set -eu
+. "$(dirname -- "$0")/../common/demo.sh"
 
 programs=$1 out=$2
 shift 2
 
 data=shapes minutes=6
-while [ $# -gt 0 ]; do
-  [ $# -gt 1 ] || { echo "demo.sh: $1: an option without its value, or none; there are --data shapes|DIR and --minutes N" >&2; exit 2; }
-  case $1 in
-    --data) data=$2; shift 2 ;;
-    --minutes) minutes=$2; shift 2 ;;
-    *) echo "demo.sh: unknown option '$1'; there are --data shapes|DIR and --minutes N" >&2; exit 2 ;;
-  esac
-done
-case $minutes in
-  '' | *[!0-9]* | 0) echo "demo.sh: --minutes $minutes: not a number of minutes" >&2; exit 2 ;;
-esac
-[ "$data" = shapes ] || [ -d "$data" ] || { echo "demo.sh: no such folder: $data" >&2; exit 1; }
+options data 'shapes|DIR' "$@"
+[ "$data" = shapes ] || [ -d "$data" ] || fail "no such folder: $data"
 [ -n "$programs" ] || exit 0
 
-absolute() { (cd "$(dirname -- "$1")" && printf '%s/%s' "$(pwd)" "$(basename -- "$1")"); }
-diffusion=$(absolute "$programs")/cog-diffusion
-[ -x "$diffusion" ] || { echo "demo.sh: $diffusion was not built; see tests/setup.sh for what it needs" >&2; exit 1; }
 [ "$data" = shapes ] || data=$(absolute "$data")
-set -- --data "$data" --size 16 --patch 4 --layers 4 --heads 4 --dim 128 --batch 32 --lr 2e-3 --min-lr 2e-5 --ema 0.995 --beta2 0.99 --positions sinusoids
+diffusion=$(program "$programs" cog-diffusion)
+train() {
+  "$diffusion" train --data "$data" --size 16 --patch 4 --layers 4 --heads 4 --dim 128 --batch 32 --lr 2e-3 --min-lr 2e-5 --ema 0.995 \
+    --beta2 0.99 --positions sinusoids "$@"
+}
+trial() {
+  train --steps 24 --warmup 1 --eval-every 0 --previews 0 --out trial >trial.txt
+  ! grep -Eq '^condition +none' trial.txt || fail "--data $data: no classes to draw by; it needs a sub-folder for each" 2
+  rm trial.txt
+}
+start_run "$out" 6000
 
-# ---- The folder: the last one if it was not finished, else the next
-number=1
-while [ -e "$out/run-$number/table.txt" ]; do number=$((number + 1)); done
-run=$out/run-$number
-if [ -e "$run/data" ] && [ "$(cat "$run/data")" != "$data" ]; then
-  while [ -e "$out/run-$number" ]; do number=$((number + 1)); done
-  run=$out/run-$number
-fi
-if [ -e "$run/steps" ]; then
-  echo "Going on with $run, which was interrupted."
-else
-  echo "Results go to $run."
-  mkdir -p "$run"
-  printf '%s\n' "$data" >"$run/data"
-  # ---- As many steps as fit the time, for both the same
-  rm -rf "$run/trial"
-  "$diffusion" train "$@" --steps 24 --warmup 1 --eval-every 0 --previews 0 --out "$run/trial" >"$run/trial.txt"
-  if grep -Eq '^condition +none' "$run/trial.txt"; then
-    echo "demo.sh: --data $data: no classes to draw by; it needs a sub-folder for each" >&2
-    exit 2
-  fi
-  milliseconds=$(sed -n 's/.*"ms":\([0-9]*\).*/\1/p' "$run/trial/log.jsonl" | sort -n | sed -n 14p)
-  rm -rf "$run/trial" "$run/trial.txt"
-  steps=$((minutes * 60 * 1000 / 2 / (milliseconds + 1)))
-  [ "$steps" -ge 200 ] || steps=200
-  [ "$steps" -le 6000 ] || steps=6000
-  echo $((steps / 50 * 50)) >"$run/steps"
-fi
-steps=$(cat "$run/steps")
-
-cd "$run"
 for attention in cog softmax; do
   echo
   echo "---- $attention: $steps steps"
-  "$diffusion" train "$@" --attention "$attention" --steps "$steps" --log-every 50 --eval-every $((steps / 4)) --save-every 250 \
-    --out "$attention" --resume auto
+  train --attention "$attention" --steps "$steps" --log-every 50 --eval-every $((steps / 4)) --save-every 250 --out "$attention" --resume auto
 done
 
 echo
@@ -80,7 +46,7 @@ echo
 echo "---- How good they are"
 "$diffusion" fid --samples samples-cog/pictures --samples samples-softmax/pictures --reference "$data" >fid.txt
 cat fid.txt
-loss() { sed -n 's/.*"validation_loss":\([0-9.]*\).*/\1/p' "$1/log.jsonl" | tail -n 1; }
+loss() { sed -n 's/.*"validation_loss":\([0-9.]*\).*/\1/p' "$1/log.jsonl" | awk 'END { printf "%.4f", $1 }'; }
 distance() { awk -v folder="samples-$1/pictures" '$1 == folder { print $3 }' fid.txt; }
 speed() { sed -n 's/.*: \([0-9.]*\) pictures\/s.*/\1/p' "samples-$1.txt"; }
 {

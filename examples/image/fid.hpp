@@ -128,6 +128,9 @@ int fid(fid_settings const& s) {
   auto const reference = moments_in<B>(ctx, real, features);
   print_distances(s, "Frechet distance in classifier features", [&](std::string const& folder) {
     auto const made = load_dataset(pictures_of(folder), real.size, 0, 0, real.channels);
+    if (made.size != real.size || made.channels != real.channels)
+      throw cog::error(folder, ": pictures of ", made.size, " x ", made.size, " in ", counted(made.channels, "channel"), ", the reference has ",
+                       real.size, " x ", real.size, " in ", counted(real.channels, "channel"));
     auto const known = [&](auto const& name) { return std::ranges::find(real.classes, name) != real.classes.end(); };
     bool const judged = !made.classes.empty() && std::ranges::all_of(made.classes, known);
     return std::vector<std::string>{

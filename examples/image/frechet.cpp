@@ -1,5 +1,6 @@
 #include "frechet.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <string>
@@ -39,13 +40,18 @@ double frechet_distance(moments const& a, moments const& b) {
   vector const mean_a(a.mean.data(), n), mean_b(b.mean.data(), n);
   matrix const cov_a(a.covariance.data(), n, n), cov_b(b.covariance.data(), n, n);
   Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> const of_a(cov_a);
+  auto const check = [](Eigen::VectorXd const& eigenvalues) {  // of rounding, they may be a little below 0
+    if (eigenvalues.minCoeff() < -1e-6 * eigenvalues.cwiseAbs().maxCoeff()) throw cog::error("no Frechet distance: a matrix given as covariance has negative variances");
+  };
+  check(of_a.eigenvalues());
   Eigen::MatrixXd const root =
       of_a.eigenvectors() * of_a.eigenvalues().cwiseMax(0).cwiseSqrt().asDiagonal() * of_a.eigenvectors().transpose();
   Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> const of_both(root * cov_b * root, Eigen::EigenvaluesOnly);
+  check(of_both.eigenvalues());
   double const cross = of_both.eigenvalues().cwiseMax(0).cwiseSqrt().sum();
   double const out = (mean_a - mean_b).squaredNorm() + cov_a.trace() + cov_b.trace() - 2 * cross;
   if (!std::isfinite(out)) throw cog::error("the Frechet distance is ", out, ": the features are not finite");
-  return out;
+  return std::max(out, 0.0);
 }
 
 namespace {

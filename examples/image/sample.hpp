@@ -114,7 +114,7 @@ int sample(sample_settings const& s) {
       ++evaluations;
       bar.update(static_cast<double>(evaluations) / static_cast<double>(batches * s.steps),
                  format("%.1f evaluations/s", static_cast<double>(evaluations) / since.seconds()));
-      if (interruption::signal() != 0) throw cog::error("interrupted");
+      interruption::check();
     });
     if (autoencoder) x = decode<B, T>(*autoencoder, x);
     if (!std::isfinite(static_cast<double>(cog::sum(cog::abs(x)).item())))
