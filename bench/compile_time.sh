@@ -61,7 +61,7 @@ if [ "${1:-}" != --check ]; then
   "what": "processor time and peak memory of one compiler run: a file with one include and an empty main, or one of bench/compile",
   "command": "$(basename "$cxx") -std=c++20 -O2 -c",
   "compiler": "$(basename "$cxx") $compiler",
-  "processor": "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)",
+  "processor": "$(sh "$root/bench/processor.sh")",
   "commit": "$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)",
   "eigen_core": { "seconds": $eigen_seconds, "mib": $eigen_mib },
   "items": [

@@ -91,16 +91,56 @@ inline double pair_peak([[maybe_unused]] cog::cpu_context const& ctx) {
   return 0;
 }
 
-/// Bytes read plus bytes written a second by memcpy of `bytes` on all threads.
-inline double copy_bandwidth(cog::cpu_context const& ctx, std::size_t bytes = std::size_t{1} << 28) {
-  std::vector<char> from(bytes, 1), to(bytes, 2);
-  std::size_t const part = bytes / static_cast<std::size_t>(ctx.threads());
-  return best_rate(2.0 * static_cast<double>(part) * ctx.threads(), [&] {
-    ctx.run(ctx.threads(), [&](cog::index_t t) {
-      std::memcpy(to.data() + static_cast<std::size_t>(t) * part, from.data() + static_cast<std::size_t>(t) * part, part);
+/// A memcpy of `bytes` on all threads.
+class plain_copy {
+ public:
+  plain_copy(cog::cpu_context const& ctx, std::size_t bytes)
+      : ctx_(ctx), part_(bytes / static_cast<std::size_t>(ctx.threads())), from_(bytes, 1), to_(bytes, 2) {}
+
+  void operator()() {
+    ctx_.run(ctx_.threads(), [&](cog::index_t t) {
+      std::memcpy(to_.data() + static_cast<std::size_t>(t) * part_, from_.data() + static_cast<std::size_t>(t) * part_, part_);
     });
-  });
+  }
+  /// Read and written.
+  double bytes() const { return 2.0 * static_cast<double>(part_) * ctx_.threads(); }
+
+ private:
+  cog::cpu_context const& ctx_;
+  std::size_t part_;
+  std::vector<char> from_, to_;
+};
+
+/// Bytes read plus bytes written a second by a plain copy.
+inline double copy_bandwidth(cog::cpu_context const& ctx, std::size_t bytes = std::size_t{1} << 28) {
+  plain_copy copy(ctx, bytes);
+  return best_rate(copy.bytes(), [&] { copy(); });
 }
+
+/// Runs something and plain copies of `bytes` in turn: what others do with the memory that all share slows both.
+class in_turn {
+ public:
+  in_turn(cog::cpu_context const& ctx, std::size_t bytes) : copy_(ctx, bytes) {}
+
+  /// The seconds that f took.
+  template <class F>
+  double operator()(F const& f) {
+    double const start = seconds();
+    f();
+    double const between = seconds();
+    copy_();
+    copying_ += seconds() - between;
+    ++copies_;
+    return between - start;
+  }
+  /// Bytes read plus bytes written a second.
+  double copy_rate() const { return copies_ * copy_.bytes() / copying_; }
+
+ private:
+  plain_copy copy_;
+  double copying_ = 0;
+  int copies_ = 0;
+};
 
 /// Bytes read a second by adding up `bytes` of floats on all threads.
 inline double read_bandwidth(cog::cpu_context const& ctx, std::size_t bytes) {

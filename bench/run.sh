@@ -17,8 +17,8 @@ for name in "$@"; do cmake --build "$build" --target "bench.$name"; done
 
 commit=$(git -C "$root" rev-parse --short HEAD 2> /dev/null || echo unknown)
 [ -z "$(git -C "$root" status --porcelain 2> /dev/null)" ] || commit=$commit+changes
-processor=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1 | tr ',=' '  ')  # both separate entries of the context
-compiler=$("${CXX:-c++}" --version | head -n 1 | tr ',=' '  ')
+processor=$(sh "$root/bench/processor.sh")
+compiler=$("${CXX:-c++}" --version | head -n 1 | tr ',=' '  ')  # both separate entries of the context
 for name in "$@"; do
   # Repetitions, interleaved: the medians are what docs/benchmarks.md shows.
   "$build/bench/bench.$name" --benchmark_min_time="${SECONDS_EACH:-0.5}" --benchmark_repetitions=3 \

@@ -49,9 +49,9 @@ def table(rows, clock):
     print("| benchmark | time | " + " | ".join(counters) + " |")
     print("|---|---|" + "---|" * len(counters))
     for r in rows:
-        name = r["run_name"].replace("/real_time", "")
+        name = r["run_name"].removesuffix("/real_time").removesuffix("/manual_time")
         cells = [number(r[c]) if c in r else "" for c in counters]
-        print(f"| {name} | {number(r[clock])} {r['time_unit']} | " + " | ".join(cells) + " |")
+        print(f"| {name} | {number(r['real_time' if r['run_name'].endswith('/manual_time') else clock])} {r['time_unit']} | " + " | ".join(cells) + " |")
 
 
 # ---- Against PyTorch: bench/rivals/compare.py
@@ -66,8 +66,15 @@ def operations(row):
     return count * (0.5 if row["mask"] == "causal" else 1) * (2.5 if row["kind"] == "backward" else 1)
 
 
-def against(rows, columns, name, value, unit):
-    """A table with a line a case and a column a competitor, then how many times faster cog is."""
+def step_operations(row):
+    """Of a training step of bench/models.hpp: 6 a weight of a product and token, and attention's, causal, without what it computes again."""
+    layers, dim, context, batch, hidden = (4, 128, 64, 12, 344) if row["size"] == "small" else (6, 384, 256, 4, 1024)
+    weights = layers * dim * (4 * dim + (8 * dim if row["model"] == "gpt" else 3 * hidden)) + 256 * dim
+    return 6.0 * weights * batch * context + 0.5 * 3.5 * 4 * layers * batch * context ** 2 * dim
+
+
+def against(rows, columns, name, value, unit, most=lambda row, seconds: None):
+    """A table with a line a case and a column a competitor, then how many times faster cog is, and how many times it would be with most(...)."""
     rivals = [w for w in WHO if w != "cog" and any(w in r["who"] for r in rows)]
     print(f"| {columns} | cog, {unit} | " + " | ".join(f"{WHO[w]} | cog is" for w in rivals) + " |")
     print("|---|---|" + "---|---|" * len(rivals))
@@ -76,7 +83,8 @@ def against(rows, columns, name, value, unit):
         for w in rivals:
             if w in r["who"]:
                 seconds = r["who"][w]["seconds"]
-                cells += [number(value(r, seconds)), f"{seconds / r['who']['cog']['seconds']:.2f} ×"]
+                limit = most(r, seconds)
+                cells += [number(value(r, seconds)), f"{seconds / r['who']['cog']['seconds']:.2f} ×" + (f" of {limit:.2f}" if limit else "")]
             else:
                 cells += ["", ""]
         print(f"| {name(r)} | " + " | ".join(cells) + " |")
@@ -96,23 +104,26 @@ def speed_lines(rows, kind, d):
     return sorted((label, sorted(points)) for label, points in lines.items())
 
 
-def rivals(data):
+def rivals(data, drawn):
     rows, c = data["speed"], data["context"]
-    print("\n## Against PyTorch\n")
+    print("\n## Against PyTorch" + ("" if drawn else f", {c['processor']}") + "\n")
     print("The same shapes in turn in every round, with as many threads, by `sh bench/rivals/run.sh`; medians. SDPA is PyTorch's own fused "
           "kernel (softmax only); eager and torch.compile run the formula of Cog attention as its authors write it.\n")
     print(f"{c.get('processor', '?')}, {cores(c['num_cpus'])}; PyTorch {c['torch']}; {c.get('compiler', '?')}; commit {c.get('commit', '?')}; "
           f"{c['date']}. Multiply-add peak {c['fma_peak'] * 1e-9:.0f} GF/s, copy {c['copy_bandwidth'] * 1e-9:.0f} GB/s.\n")
 
+    print("In float, `1.20 × of 1.45` says that cog is 1.20 times as fast, and that a kernel at the peak of multiply-adds, with nothing beside them, would be "
+          "1.45 times.\n")
     attention = [r for r in rows if r["kind"] in ("forward", "backward")]
     if attention:
         print("### Attention, GF/s\n")
         against(attention, "pass, rule, dtype, mask, N, D", lambda r: f"{r['kind']} {r['rule']} {r['dtype']} {r['mask']} {r['N']} {r['D']}",
-                lambda r, seconds: operations(r) / seconds * 1e-9, "GF/s")
+                lambda r, seconds: operations(r) / seconds * 1e-9, "GF/s",
+                lambda r, seconds: seconds * c["fma_peak"] / operations(r) if r["dtype"] == "float" else None)
         for kind in ("forward", "backward"):
             for d in (64, 128):
                 lines = speed_lines(rows, kind, d)
-                if lines:
+                if lines and drawn:
                     charts.write(PICTURES / f"attention_{kind}_{d}.svg", f"Attention {kind}, float, width {d}", "N", "GF/s", lines)
                     print(f"![{kind}, width {d}](pictures/attention_{kind}_{d}.svg)")
         print()
@@ -125,7 +136,8 @@ def rivals(data):
     if train:
         print("### Training steps, tokens/s\n")
         against(train, "model, size, rule", lambda r: f"{r['model']} {r['size']} {r['rule']}",
-                lambda r, seconds: (12 * 64 if r["size"] == "small" else 4 * 256) / seconds, "tokens/s")
+                lambda r, seconds: (12 * 64 if r["size"] == "small" else 4 * 256) / seconds, "tokens/s",
+                lambda r, seconds: seconds * c["fma_peak"] / step_operations(r))
     if data["memory"]:
         print("### Memory of one forward pass, one head of width 64: growth of the process, MB\n")
         lines = {}
@@ -136,9 +148,10 @@ def rivals(data):
         print("| | " + " | ".join(f"{n:,}" for n in lengths) + " |\n|---|" + "---|" * len(lengths))
         for label, points in sorted(lines.items()):
             print(f"| {label} | " + " | ".join(number(points[n]) if n in points else "" for n in lengths) + " |")
-        charts.write(PICTURES / "attention_memory.svg", "Memory of attention forward, one head, width 64", "N", "MB",
-                     sorted((label, sorted(points.items())) for label, points in lines.items()), log=True)
-        print("\n![memory](pictures/attention_memory.svg)")
+        if drawn:
+            charts.write(PICTURES / "attention_memory.svg", "Memory of attention forward, one head, width 64", "N", "MB",
+                         sorted((label, sorted(points.items())) for label, points in lines.items()), log=True)
+            print("\n![memory](pictures/attention_memory.svg)")
 
 
 def compile_time(data):
@@ -183,9 +196,9 @@ def main(folder):
         threads = int(c.get("threads", c["num_cpus"]))
         print(f"{c.get('processor', '?')}, {cores(threads)}; {c.get('compiler', '?')}; commit {c.get('commit', '?')}; {c['date'][:10]}.\n")
         table(rows, "cpu_time" if threads == 1 else "real_time")
-    compared = pathlib.Path(folder) / "rivals.json"
-    if compared.exists():
-        rivals(json.loads(compared.read_text()))
+    newest = pathlib.Path(folder) / "rivals.json"
+    for compared in [newest] * newest.exists() + sorted(pathlib.Path(folder).glob("rivals.*.json")):  # then other machines' that were kept
+        rivals(json.loads(compared.read_text()), compared == newest)
     compiled = pathlib.Path(folder) / "compile_time.json"
     if compiled.exists():
         compile_time(json.loads(compiled.read_text()))

@@ -18,7 +18,7 @@ cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCOG_BUILD_TES
 cmake --build "$build" --target bench.peer
 
 commit=$(git -C "$root" rev-parse --short HEAD 2> /dev/null || echo unknown)
-processor=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1)
+processor=$(sh "$root/bench/processor.sh")
 cd "$root/bench/rivals"
 "$venv/bin/python" compare.py "$build/bench/bench.peer" "$root/bench/results/rivals.json" \
   --context "commit=$commit" --context "processor=$processor" --context "compiler=$("${CXX:-c++}" --version | head -n 1)" "$@"
