@@ -5,6 +5,7 @@
 #include <string>
 
 #include <cog/autograd/functions.hpp>
+#include <cog/core/unpack.hpp>
 #include <cog/core/visitable.hpp>
 
 namespace cog {
@@ -131,8 +132,8 @@ auto value_and_grad(F const& f, tensor<T, R, B> const&... x) {
   auto t = std::make_shared<tape>();
   detail::tape_scope const whole(*t);
   auto const inputs = std::tuple(variable<T, R, B>(x, t, t->new_slot())...);
-  auto value = std::apply([&](auto const&... v) { return detail::run_backward(*t, f(v...)); }, inputs);
-  auto result = std::apply(
+  auto value = detail::unpack([&](auto const&... v) { return detail::run_backward(*t, f(v...)); }, inputs);
+  auto result = detail::unpack(
       [&](auto const&... v) {
         return std::tuple([&] {
           using V = std::remove_cvref_t<decltype(v)>;
@@ -150,17 +151,17 @@ template <class F, class... X>
   requires((expression<X> && ...) && (recorded_expression<X> || ...))
 auto checkpoint(F const& f, X const&... x) {
   auto const raw = std::tuple(evaluate(x)...);
-  std::shared_ptr<tape> const t = std::apply([](auto const&... v) { return detail::tape_of(v...); }, raw);
-  auto const inputs = std::apply([&](auto const&... v) { return std::tuple(detail::lift(v, t)...); }, raw);
+  std::shared_ptr<tape> const t = detail::unpack([](auto const&... v) { return detail::tape_of(v...); }, raw);
+  auto const inputs = detail::unpack([&](auto const&... v) { return std::tuple(detail::lift(v, t)...); }, raw);
   auto y = [&] {
     pause_recording const paused;
-    return std::apply([&](auto const&... v) { return tensor(evaluate(f(v.value()...))); }, inputs);
+    return detail::unpack([&](auto const&... v) { return tensor(evaluate(f(v.value()...))); }, inputs);
   }();
   using Y = decltype(y);
   auto const slot = t->new_slot();
   t->push(slot, std::type_identity<Y>{}, [f, inputs, t = t.get()](Y const& g) {
     std::size_t const mark = t->length();
-    auto const again = std::apply([&](auto const&... v) { return variable(evaluate(f(v...))); }, inputs);
+    auto const again = detail::unpack([&](auto const&... v) { return variable(evaluate(f(v...))); }, inputs);
     if (again.needs_gradient()) again.recorder()->add(again.slot(), g);
     t->run_back(mark);
   });

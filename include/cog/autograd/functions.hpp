@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cog/autograd/variable.hpp>
+#include <cog/core/unpack.hpp>
 #include <cog/expr/rowwise.hpp>
 #include <cog/expr/select.hpp>
 
@@ -304,12 +305,12 @@ template <class First, class... More>
   requires(expression<First> && (expression<More> && ...) && (recorded_expression<First> || (recorded_expression<More> || ...)))
 auto concatenate(int axis, First const& first, More const&... more) {
   auto const raw = std::tuple(evaluate(first), evaluate(more)...);
-  std::shared_ptr<tape> const t = std::apply([](auto const&... x) { return detail::tape_of(x...); }, raw);
-  auto const parts = std::apply([&](auto const&... x) { return std::tuple(detail::lift(x, t)...); }, raw);
+  std::shared_ptr<tape> const t = detail::unpack([](auto const&... x) { return detail::tape_of(x...); }, raw);
+  auto const parts = detail::unpack([&](auto const&... x) { return std::tuple(detail::lift(x, t)...); }, raw);
   pause_recording const paused;
-  auto y = std::apply([&](auto const&... x) { return concatenate(axis, x.value()...); }, parts);
+  auto y = detail::unpack([&](auto const&... x) { return concatenate(axis, x.value()...); }, parts);
   using Y = decltype(y);
-  return std::apply(
+  return detail::unpack(
       [&](auto const&... x) {
         return detail::record(y, t, [parts, axis](Y const& g) {
           index_t at = 0;
@@ -317,7 +318,7 @@ auto concatenate(int axis, First const& first, More const&... more) {
             detail::accumulate(part, slice(g, axis, at, at + part.extent(axis)));
             at += part.extent(axis);
           };
-          std::apply([&](auto const&... part) { (give(part), ...); }, parts);
+          detail::unpack([&](auto const&... part) { (give(part), ...); }, parts);
         }, x...);
       },
       parts);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include <cog/autograd/functional.hpp>
+#include <cog/core/unpack.hpp>
 
 namespace cog {
 
@@ -56,9 +57,9 @@ template <class F, class... T, int... R, class... B>
 gradcheck_result gradcheck(gradcheck_options const& options, F const& f, tensor<T, R, B> const&... x) {
   gradcheck_result result;
   auto inputs = std::tuple(x.copy()...);
-  auto const evaluated = std::apply([&](auto const&... in) { return value_and_grad(f, in...); }, inputs);
+  auto const evaluated = detail::unpack([&](auto const&... in) { return value_and_grad(f, in...); }, inputs);
   auto const value = [&] {
-    return std::apply([&](auto const&... in) { return static_cast<double>(value_and_grad(f, in...).value.item()); }, inputs);
+    return detail::unpack([&](auto const&... in) { return static_cast<double>(value_and_grad(f, in...).value.item()); }, inputs);
   };
   [&]<std::size_t... I>(std::index_sequence<I...>) {
     (detail::check_elements(std::get<I>(inputs), std::get<I>(evaluated.gradients), "argument " + std::to_string(I), value, options, result),

@@ -54,13 +54,13 @@ class tape {
   template <class T, int R, class B, class Backward>
   void push(slot of, std::type_identity<tensor<T, R, B>>, Backward backward) {
     if (finished_) throw error("a variable is used after the call of value_and_grad that recorded it");
-    steps_.emplace_back([this, of, backward = std::move(backward)] {
+    steps_.push_back(std::function<void()>([this, of, backward = std::move(backward)] {
       std::any& g = gradients_[static_cast<std::size_t>(of)];
       if (!g.has_value()) return;
       auto const gradient = std::any_cast<tensor<T, R, B>>(std::move(g));
       g.reset();
       backward(gradient);
-    });
+    }));
   }
 
   /// The gradient collected so far, or nullptr.

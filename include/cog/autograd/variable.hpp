@@ -6,6 +6,7 @@
 #include <memory>
 
 #include <cog/autograd/tape.hpp>
+#include <cog/core/unpack.hpp>
 #include <cog/expr/contract.hpp>
 #include <cog/expr/reduce.hpp>
 
@@ -224,10 +225,10 @@ template <class Tree, class Leaves, class G>
 void run_reverse(Leaves const& leaves, G const& g) {
   using B = typename G::backend_type;
   auto const shape = g.extents();
-  auto const values = std::apply([&](auto const&... leaf) { return std::tuple(g, leaf_value(leaf)...); }, leaves);
+  auto const values = detail::unpack([&](auto const&... leaf) { return std::tuple(g, leaf_value(leaf)...); }, leaves);
   // In order (braces): a leaf that occurs twice writes first and adds then.
-  auto const targets = std::apply([&](auto const&... leaf) { return std::tuple{target_of(leaf, shape)...}; }, leaves);
-  std::apply(
+  auto const targets = detail::unpack([&](auto const&... leaf) { return std::tuple{target_of(leaf, shape)...}; }, leaves);
+  detail::unpack(
       [&](auto const&... target) {
         B::for_each(g.context(), shape, reverse<Tree>{}, lower_all(values, shape), make_pack(place_of(target)...));
       },
@@ -252,19 +253,19 @@ auto evaluate(node const& e) {
   using T = typename node::value_type;
   using B = typename node::backend_type;
   auto const raw = leaves_of(e);
-  std::shared_ptr<tape> const t = std::apply([](auto const&... leaf) { return detail::tape_of(leaf...); }, raw);
-  auto const leaves = std::apply([&](auto const&... leaf) { return std::tuple(detail::lift_leaf(leaf, t)...); }, raw);
+  std::shared_ptr<tape> const t = detail::unpack([](auto const&... leaf) { return detail::tape_of(leaf...); }, raw);
+  auto const leaves = detail::unpack([&](auto const&... leaf) { return std::tuple(detail::lift_leaf(leaf, t)...); }, raw);
   pause_recording const paused;
   auto const shape = e.extents();
-  auto const values = std::apply([](auto const&... leaf) { return std::tuple(detail::leaf_value(leaf)...); }, leaves);
-  auto const& ctx = std::apply([](auto const&... leaf) -> auto const& { return detail::context_of(leaf...); }, values);
+  auto const values = detail::unpack([](auto const&... leaf) { return std::tuple(detail::leaf_value(leaf)...); }, leaves);
+  auto const& ctx = detail::unpack([](auto const&... leaf) -> auto const& { return detail::context_of(leaf...); }, values);
   tensor<T, node::rank, B> out(ctx, shape);
   B::for_each(ctx, shape, forward<tree>{}, detail::lower_all(values, shape),
               make_pack(detail::output_of(out.data(), out.strides())));
   if constexpr (!floating<T>) {
     return variable<T, node::rank, B>(out, t);
   } else {
-    bool const needed = std::apply(
+    bool const needed = detail::unpack(
         [](auto const&... leaf) {
           auto const one = [](auto const& l) {
             if constexpr (requires { l.needs_gradient(); }) return l.needs_gradient();

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstddef>
+#include <initializer_list>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -40,6 +41,17 @@ void write_part(std::ostream& out, std::array<T, N> const& shape) {
   out << ']';
 }
 
+/// A part of a message, for code that is the same for all messages: a program has hundreds.
+struct text_part {
+  void const* value;
+  void (*write)(std::ostream&, void const*);
+};
+inline std::string join_text(std::initializer_list<text_part> parts) {
+  std::ostringstream out;
+  for (auto const& part : parts) part.write(out, part.value);
+  return out.str();
+}
+
 /// A first message part that remembers where it was written; the defaulted argument cannot follow a pack.
 struct located_text {
   std::string_view text;
@@ -56,16 +68,17 @@ class error : public std::runtime_error {
  public:
   template <class... Parts>
   explicit error(detail::located_text first, Parts const&... parts)
-      : std::runtime_error(join(first.text, parts...)), where_(first.where) {}
+      : std::runtime_error(detail::join_text({part(first.text), part(parts)...})), where_(first.where) {}
 
   source_location const& where() const noexcept { return where_; }
 
  private:
-  template <class... Parts>
-  static std::string join(Parts const&... parts) {
-    std::ostringstream out;
-    (detail::write_part(out, parts), ...);
-    return out.str();
+  template <class T>
+  static detail::text_part part(T const& value) {
+    if constexpr (std::is_convertible_v<T const&, char const*>)
+      return {static_cast<char const*>(value), [](std::ostream& out, void const* p) { out << static_cast<char const*>(p); }};
+    else
+      return {&value, [](std::ostream& out, void const* p) { detail::write_part(out, *static_cast<T const*>(p)); }};
   }
   source_location where_;
 };

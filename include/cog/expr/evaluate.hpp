@@ -5,6 +5,7 @@
 #include <optional>
 
 #include <cog/core/create.hpp>
+#include <cog/core/unpack.hpp>
 #include <cog/expr/lower.hpp>
 #include <cog/expr/operators.hpp>
 
@@ -61,7 +62,7 @@ template <int A>
 std::tuple<position<A>> leaves_of(position<A> const& p) { return {p}; }
 template <class Op, class... C>
 auto leaves_of(mapped<Op, C...> const& node) {
-  return std::apply([](auto const&... child) { return std::tuple_cat(leaves_of(child)...); }, node.children);
+  return detail::unpack([](auto const&... child) { return std::tuple_cat(leaves_of(child)...); }, node.children);
 }
 
 namespace detail {
@@ -111,7 +112,7 @@ position_leaf<static_cast<int>(N)> lower(position<A> const&, std::array<index_t,
 
 template <class... L, std::size_t N>
 auto lower_all(std::tuple<L...> const& ls, std::array<index_t, N> const& shape) {
-  return std::apply([&](auto const&... leaf) { return make_pack(lower(leaf, shape)...); }, ls);
+  return detail::unpack([&](auto const&... leaf) { return make_pack(lower(leaf, shape)...); }, ls);
 }
 
 /// The context of the first tensor among the leaves.
@@ -164,7 +165,7 @@ sharing find_sharing(Out const& out, std::tuple<Leaf...> const& ls) {
         found.same_elements = false;
     }
   };
-  std::apply([&](auto const&... leaf) { (note(leaf), ...); }, ls);
+  detail::unpack([&](auto const&... leaf) { (note(leaf), ...); }, ls);
   return found;
 }
 
@@ -186,7 +187,7 @@ inline constexpr bool is_added_product = false;
 /// A fresh tensor: one kernel.
 template <class E, class Leaves>
 auto evaluate_leaves(E const& e, Leaves const& ls) {
-  auto const& ctx = std::apply([](auto const&... leaf) -> auto const& { return context_of(leaf...); }, ls);
+  auto const& ctx = detail::unpack([](auto const&... leaf) -> auto const& { return context_of(leaf...); }, ls);
   tensor<typename E::value_type, E::rank, typename E::backend_type> out(ctx, e.extents());
   run_element_wise<typename tree_of<E, 0>::type>(ls, out);
   return out;

@@ -3,6 +3,7 @@
 // placeholders; only the type of what it returns reaches the kernel.
 #pragma once
 
+#include <cog/core/unpack.hpp>
 #include <cog/expr/evaluate.hpp>
 
 namespace cog {
@@ -60,7 +61,7 @@ template <class Leaf>
 auto inner_leaves(Leaf const& leaf) { return leaves_of(leaf); }
 template <class Op, class... C>
 auto inner_leaves(mapped<Op, C...> const& node) {
-  return std::apply([](auto const&... child) { return std::tuple_cat(inner_leaves(child)...); }, node.children);
+  return detail::unpack([](auto const&... child) { return std::tuple_cat(inner_leaves(child)...); }, node.children);
 }
 
 /// The tree of a fused expression: placeholder I is argument First + I, the other leaves follow from Next on.

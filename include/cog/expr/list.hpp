@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include <cog/core/unpack.hpp>
 #include <cog/expr/reduce.hpp>
 
 namespace cog {
@@ -143,7 +144,7 @@ class sum_list {
     using tree = typename detail::tree_of<E, 0>::type;
     auto const shape = e.extents();
     auto const ls = leaves_of(e);
-    auto const& ctx = std::apply([](auto const&... leaf) -> auto const& { return detail::context_of(leaf...); }, ls);
+    auto const& ctx = detail::unpack([](auto const&... leaf) -> auto const& { return detail::context_of(leaf...); }, ls);
     if (!context_) context_ = ctx;
     auto const in = detail::lower_all(ls, shape);
     auto const flat_in = detail::flat_pack(in, shape);

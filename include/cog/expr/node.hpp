@@ -9,6 +9,7 @@
 
 #include <cog/core/shape.hpp>
 #include <cog/core/tensor.hpp>
+#include <cog/core/unpack.hpp>
 
 namespace cog {
 
@@ -106,7 +107,7 @@ struct mapped {
   explicit mapped(Children... c) : children(std::move(c)...) { (void)extents(); }  // shapes are checked where they meet
 
   cog::extents<rank> extents() const {
-    return std::apply([](auto const&... c) { return detail::broadcast_all(Op::name, c.extents()...); }, children);
+    return detail::unpack([](auto const&... c) { return detail::broadcast_all(Op::name, c.extents()...); }, children);
   }
   /// The value, as the only element of a tensor. Throws unless it is one number.
   value_type item() const { return detail::item_of(*this); }

@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include <cog/core/unpack.hpp>
 #include <cog/expr/evaluate.hpp>
 
 namespace cog {
@@ -180,7 +181,7 @@ tensor<T, static_cast<int>(N), B> reduce_leaves(F const& f, std::tuple<Leaf...> 
     }
     return lowered;
   };
-  return std::apply(
+  return detail::unpack(
       [&](auto const&... leaf) {
         auto const& ctx = context_of(leaf...);
         tensor<T, static_cast<int>(N), B> out(ctx, out_shape);

@@ -9,6 +9,7 @@
 //   result(stats)                   instead of map: one value a row
 #pragma once
 
+#include <cog/core/unpack.hpp>
 #include <cog/expr/reduce.hpp>
 
 namespace cog {
@@ -154,7 +155,7 @@ auto rowwise(Op const& op, X const& x, More const&... more) {
   };
   (check(more), ...);
   auto const held = std::make_tuple(leaves_of(x), leaves_of(more)...);  // products among them live until the kernel has run
-  auto const& ctx = std::apply([](auto const&... leaf) -> auto const& { return context_of(leaf...); }, std::get<0>(held));
+  auto const& ctx = detail::unpack([](auto const&... leaf) -> auto const& { return context_of(leaf...); }, std::get<0>(held));
   auto const inputs = [&]<std::size_t... I>(std::index_sequence<I...>) {
     return make_pack(lower_row_input<std::tuple_element_t<I, std::tuple<X, More...>>>(std::get<I>(held), shape)...);
   }(std::index_sequence_for<X, More...>{});

@@ -29,6 +29,10 @@ inline constexpr bool is_optional = false;
 template <class X>
 inline constexpr bool is_optional<std::optional<X>> = true;
 
+inline std::string member_path(std::string const& path, std::string_view name) {
+  return path.empty() ? std::string(name) : path + '.' + std::string(name);
+}
+
 /// Member is const where the model is.
 template <class Member, class F>
 void traverse(std::string const& path, Member& member, F&& f) {
@@ -39,10 +43,10 @@ void traverse(std::string const& path, Member& member, F&& f) {
     // One `visit` serves both: it only names its members, and they are handed on as const as the module was.
     const_cast<plain&>(member).visit([&]<class Part>(std::string_view name, Part& part) {
       using seen = std::conditional_t<std::is_const_v<Member>, Part const, Part>;
-      traverse(path.empty() ? std::string(name) : path + "." + std::string(name), static_cast<seen&>(part), f);
+      traverse(member_path(path, name), static_cast<seen&>(part), f);
     });
   } else if constexpr (is_vector<plain>) {
-    for (std::size_t i = 0; i < member.size(); ++i) traverse(path + "." + std::to_string(i), member[i], f);
+    for (std::size_t i = 0; i < member.size(); ++i) traverse(member_path(path, std::to_string(i)), member[i], f);
   } else if constexpr (is_optional<plain>) {
     if (member) traverse(path, *member, f);
   } else {

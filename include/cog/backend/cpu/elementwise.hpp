@@ -8,6 +8,7 @@
 #include <cog/backend/cpu/context.hpp>
 #include <cog/backend/cpu/simd.hpp>
 #include <cog/backend/cpu/transpose.hpp>
+#include <cog/core/unpack.hpp>
 #include <cog/expr/axes.hpp>
 #include <cog/expr/evaluate.hpp>
 
@@ -158,9 +159,9 @@ bool stored_past_caches(index_t total, std::tuple<In...> const& ins, std::tuple<
     else return nullptr;
   };
   bool fresh = exceeds_caches(total);
-  std::apply([&](auto const&... out) {
+  detail::unpack([&](auto const&... out) {
     auto const among = [&](void const* p) {
-      std::apply([&](auto const&... in) { fresh = fresh && (p == nullptr || ((at(in) != p) && ...)); }, ins);
+      detail::unpack([&](auto const&... in) { fresh = fresh && (p == nullptr || ((at(in) != p) && ...)); }, ins);
     };
     (among(at(out)), ...);
   }, outs);
@@ -197,17 +198,17 @@ void run_of(F const& f, index_t n, std::tuple<In...> const& in, std::tuple<Out..
     auto const sweep = [&]<bool Unit>() {
       index_t i = 0;
       for (; i + w <= n; i += w)
-        deliver(std::apply([&](auto const&... c) { return f(c.template lanes<C, Unit>(i)...); }, in),
+        deliver(detail::unpack([&](auto const&... c) { return f(c.template lanes<C, Unit>(i)...); }, in),
                 [&](auto const& o, auto const& v) { o.template put_lanes<C, Unit>(i, v); });
       if (i < n)
-        deliver(std::apply([&](auto const&... c) { return f(c.template partial<C>(i, n - i)...); }, in),
+        deliver(detail::unpack([&](auto const&... c) { return f(c.template partial<C>(i, n - i)...); }, in),
                 [&](auto const& o, auto const& v) { o.template put_partial<C>(i, n - i, v); });
     };
     if (unit) sweep.template operator()<true>();
     else sweep.template operator()<false>();
   } else {
     for (index_t i = 0; i < n; ++i)
-      deliver(std::apply([&](auto const&... c) { return f(c.template scalar<void>(i)...); }, in),
+      deliver(detail::unpack([&](auto const&... c) { return f(c.template scalar<void>(i)...); }, in),
               [&](auto const& o, auto const& v) { o.put(i, v); });
   }
 }
@@ -256,8 +257,8 @@ void for_each(cpu_context const& ctx, std::array<index_t, Rank> const& shape, F 
   auto const ins = as_tuple(inputs);
   auto const outs = as_tuple(outputs);
   operand_strides<static_cast<int>(Rank), operands> strides;
-  std::apply([&](auto const&... leaf) { (strides.note(leaf), ...); }, ins);
-  std::apply([&](auto const&... leaf) { (strides.note(leaf), ...); }, outs);
+  detail::unpack([&](auto const&... leaf) { (strides.note(leaf), ...); }, ins);
+  detail::unpack([&](auto const&... leaf) { (strides.note(leaf), ...); }, outs);
 
   axes_type const axes(shape.data(), static_cast<int>(Rank), strides.at);
   index_t const total = axes.size();

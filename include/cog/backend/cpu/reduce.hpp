@@ -6,6 +6,7 @@
 #include <bit>
 
 #include <cog/backend/cpu/elementwise.hpp>
+#include <cog/core/unpack.hpp>
 
 namespace cog::cpu_detail {
 
@@ -46,7 +47,7 @@ void reduce(cpu_context const& ctx, F const& f, std::array<index_t, Rank> const&
 
   auto const ins = as_tuple(inputs);
   operand_strides<static_cast<int>(Rank), operands> strides;
-  std::apply([&](auto const&... leaf) { (strides.note(leaf), ...); }, ins);
+  detail::unpack([&](auto const&... leaf) { (strides.note(leaf), ...); }, ins);
   axes_type const keep(shape.data(), kept, strides.at);
   axes_type const over(shape.data(), static_cast<int>(Rank), strides.at, kept);
   index_t const outputs = keep.size(), length = over.size();
@@ -90,8 +91,8 @@ void reduce(cpu_context const& ctx, F const& f, std::array<index_t, Rank> const&
           auto const cs = cursors(offset, keep);
           for (index_t u = 0; u * w < n; ++u) {
             index_t const i = u * w;
-            if (i + w <= n) R::push(states[u], std::apply([&](auto const&... c) { return f(c.template lanes<C, false>(i)...); }, cs));
-            else R::push(states[u], std::apply([&](auto const&... c) { return f(c.template partial<C>(i, n - i)...); }, cs));
+            if (i + w <= n) R::push(states[u], detail::unpack([&](auto const&... c) { return f(c.template lanes<C, false>(i)...); }, cs));
+            else R::push(states[u], detail::unpack([&](auto const&... c) { return f(c.template partial<C>(i, n - i)...); }, cs));
           }
         }
       };
@@ -146,7 +147,7 @@ void reduce(cpu_context const& ctx, F const& f, std::array<index_t, Rank> const&
         constexpr index_t w = S::size;
         if (n >= w) {
           typename R::template state<S> states[4];
-          auto const push = [&](int u) { R::push(states[u], std::apply([&](auto const&... c) { return f(c.template lanes<C, false>(i + u * w)...); }, cs)); };
+          auto const push = [&](int u) { R::push(states[u], detail::unpack([&](auto const&... c) { return f(c.template lanes<C, false>(i + u * w)...); }, cs)); };
           for (; i + 4 * w <= n; i += 4 * w) {
             push(0);
             push(1);
@@ -161,7 +162,7 @@ void reduce(cpu_context const& ctx, F const& f, std::array<index_t, Rank> const&
         }
       }
       for (; i < n; ++i) {
-        C const x = static_cast<C>(std::apply([&](auto const&... c) { return f(c.template scalar<void>(i)...); }, cs));
+        C const x = static_cast<C>(detail::unpack([&](auto const&... c) { return f(c.template scalar<void>(i)...); }, cs));
         if constexpr (positional) R::push(total, x, begin + i);
         else R::push(total, x);
       }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cog/backend/cpu/elementwise.hpp>
+#include <cog/core/unpack.hpp>
 #include <cog/expr/rowwise.hpp>
 
 namespace cog::cpu_detail {
@@ -50,7 +51,7 @@ class row_reader<C, F, pack<Leaf...>, Rank> {
   using strides_type = operand_strides<Rank, operands>;
   static strides_type note(std::tuple<Leaf...> const& leaves) {
     strides_type s;
-    std::apply([&](auto const&... leaf) { (s.note(leaf), ...); }, leaves);
+    detail::unpack([&](auto const&... leaf) { (s.note(leaf), ...); }, leaves);
     return s;
   }
   F f_;
@@ -112,7 +113,7 @@ void for_each_row(cpu_context const& ctx, Op const& op, std::array<index_t, Rank
   for (std::size_t a = 0; a + 1 < Rank; ++a) rows *= shape[a];
   constexpr std::size_t count = sizeof...(F);
   constexpr bool keeps = maps_terms<Op, C>;
-  auto const readers = std::apply(
+  auto const readers = detail::unpack(
       [&](auto const&... in) {
         return std::tuple(row_reader<C, F, Leaves, static_cast<int>(Rank)>(in, shape)...);
       },

@@ -55,35 +55,7 @@ class executor {
   /// Calls f(task) for every task in [0, tasks); returns when all are done. The first exception comes back to the caller.
   template <class F>
   void run(index_t tasks, F&& f) {
-    if (tasks <= 0) return;
-    if (tasks == 1 || workers_.empty() || inside_ || !busy_.try_lock()) {
-      for (index_t i = 0; i < tasks; ++i) f(i);
-      return;
-    }
-    std::unique_lock hold(busy_, std::adopt_lock);
-    inside_ = true;
-    job current;
-    current.call = [](void* p, index_t i) { (*static_cast<std::remove_reference_t<F>*>(p))(i); };
-    current.function = const_cast<void*>(static_cast<void const*>(&f));
-    current.tasks = tasks;
-    {
-      std::lock_guard lock(mutex_);
-      job_ = &current;
-      generation_.fetch_add(1, std::memory_order_release);
-    }
-    wake_.notify_all();
-    current.take();
-    {
-      // Nothing is left to take: a worker that has not come by now is not waited for.
-      std::lock_guard lock(mutex_);
-      job_ = nullptr;
-    }
-    for (int spins = 0; active_.load(std::memory_order_acquire) != 0; ++spins) {
-      if (spins < 4096) relax();
-      else std::this_thread::yield();
-    }
-    inside_ = false;
-    if (current.failure) std::rethrow_exception(current.failure);
+    run(tasks, [](void* p, index_t i) { (*static_cast<std::remove_reference_t<F>*>(p))(i); }, const_cast<void*>(static_cast<void const*>(&f)));
   }
 
  private:
@@ -107,6 +79,39 @@ class executor {
       }
     }
   };
+
+  // One copy for all functions: there are hundreds in a program.
+  void run(index_t tasks, void (*call)(void*, index_t), void* function) {
+    if (tasks <= 0) return;
+    if (tasks == 1 || workers_.empty() || inside_ || !busy_.try_lock()) {
+      for (index_t i = 0; i < tasks; ++i) call(function, i);
+      return;
+    }
+    std::unique_lock hold(busy_, std::adopt_lock);
+    inside_ = true;
+    job current;
+    current.call = call;
+    current.function = function;
+    current.tasks = tasks;
+    {
+      std::lock_guard lock(mutex_);
+      job_ = &current;
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    current.take();
+    {
+      // Nothing is left to take: a worker that has not come by now is not waited for.
+      std::lock_guard lock(mutex_);
+      job_ = nullptr;
+    }
+    for (int spins = 0; active_.load(std::memory_order_acquire) != 0; ++spins) {
+      if (spins < 4096) relax();
+      else std::this_thread::yield();
+    }
+    inside_ = false;
+    if (current.failure) std::rethrow_exception(current.failure);
+  }
 
   void stop() {
     {

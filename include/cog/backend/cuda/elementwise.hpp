@@ -7,6 +7,7 @@
 
 #include <cog/backend/cuda/context.hpp>
 #include <cog/backend/cuda/index.hpp>
+#include <cog/core/unpack.hpp>
 #include <cog/expr/evaluate.hpp>
 
 namespace cog::cuda_detail {
@@ -179,13 +180,13 @@ void for_each(cuda_context const& ctx, std::array<index_t, Rank> const& shape, F
   if (size_of(shape) == 0) return;
   operand_strides<rank, operands> strides;
   auto const all = std::tuple_cat(detail::as_tuple(in), detail::as_tuple(out));
-  std::apply([&](auto const&... leaf) { (strides.note(leaf), ...); }, all);
+  detail::unpack([&](auto const&... leaf) { (strides.note(leaf), ...); }, all);
   joined_axes<rank, operands> const axes(shape.data(), rank, strides.at);
   layout_of<rank, operands> layout;
   layout.axes = device_axes<rank, operands>(axes, n);
   layout.inner = axes.inner();
   int k = 0;
-  std::apply(
+  detail::unpack(
       [&](auto const&... leaf) {
         ((layout.stride[k] = axes.inner_stride(k), layout.vector[k] = moves_in_vectors<n>(leaf, axes, k), ++k), ...);
       },

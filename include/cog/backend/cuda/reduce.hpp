@@ -7,6 +7,7 @@
 
 #include <cog/backend/cuda/block.hpp>
 #include <cog/backend/cuda/elementwise.hpp>
+#include <cog/core/unpack.hpp>
 #include <cog/expr/reduce.hpp>
 
 namespace cog::cuda_detail {
@@ -120,7 +121,7 @@ void reduce(cuda_context const& ctx, F const& f, std::array<index_t, Rank> const
   using axes_type = joined_axes<rank, operands>;
 
   operand_strides<rank, operands> strides;
-  std::apply([&](auto const&... leaf) { (strides.note(leaf), ...); }, detail::as_tuple(in));
+  detail::unpack([&](auto const&... leaf) { (strides.note(leaf), ...); }, detail::as_tuple(in));
   axes_type const keep(shape.data(), kept, strides.at), over(shape.data(), rank, strides.at, kept);
   ranges_of<rank, operands> r{device_axes<rank, operands>(keep), device_axes<rank, operands>(over), keep.size(), over.size(), 0, 1};
   if (r.outputs == 0) return;

@@ -5,6 +5,7 @@
 
 #include <cog/backend/cuda/block.hpp>
 #include <cog/backend/cuda/elementwise.hpp>
+#include <cog/core/unpack.hpp>
 #include <cog/expr/rowwise.hpp>
 
 namespace cog::cuda_detail {
@@ -47,7 +48,7 @@ auto on_device(row_input<F, pack<Leaf...>> const& input, std::array<index_t, Ran
   device_row<F, pack<Leaf...>, rank> row{input.f, input.leaves, {}};
   operand_strides<rank, operands> strides;
   auto const leaves = detail::as_tuple(input.leaves);
-  std::apply([&](auto const&... leaf) { (strides.note(leaf), ...); }, leaves);
+  detail::unpack([&](auto const&... leaf) { (strides.note(leaf), ...); }, leaves);
   joined_axes<rank, operands> const lead(shape.data(), rank - 1, strides.at);
   row.lead = device_axes<rank, operands>(lead);
   joined_axes<rank, operands> const whole(shape.data(), rank, strides.at, rank - 1);  // the row alone
@@ -62,7 +63,7 @@ auto on_device(row_input<F, pack<Leaf...>> const& input, std::array<index_t, Ran
     }
     ++k;
   };
-  std::apply([&](auto const&... leaf) { (note(leaf), ...); }, leaves);
+  detail::unpack([&](auto const&... leaf) { (note(leaf), ...); }, leaves);
   return row;
 }
 
@@ -222,7 +223,7 @@ void prepare_rows(char const* operation, std::array<index_t, Rank> const& shape,
   index_t const n = shape[Rank - 1];
   index_t count = 1;
   for (std::size_t a = 0; a + 1 < Rank; ++a) count *= shape[a];
-  auto const rows = std::apply([&](auto const&... in) { return make_pack(on_device<N>(in, shape)...); }, detail::as_tuple(inputs));
+  auto const rows = detail::unpack([&](auto const&... in) { return make_pack(on_device<N>(in, shape)...); }, detail::as_tuple(inputs));
   for_row_length<N, Held>(n, [&]<int Threads, int Chunks>() {
     run.template operator()<Threads, Chunks>(rows, grid{along_x(operation, Threads == 32 ? blocks_of(count, 8) : count), dim3(block_threads<Threads>)},
                                              count, n);
