@@ -6,14 +6,14 @@
 using namespace attention_test;
 
 namespace {
-cog::cpu_context const ctx;
+cog::cpu_context const all_cores;
 }
 
 TEST_CASE("partial states merge to the whole, in any grouping, with empty parts") {
   std::mt19937 bits(7);
   auto const run = [&](auto rule) {
     using Rule = decltype(rule);
-    problem<double> const x(ctx, 2, 4, 2, 9, 60, 8, 8);
+    problem<double> const x(all_cores, 2, 4, 2, 9, 60, 8, 8);
     auto const whole = cog::attention_forward<Rule>(x.q, x.k, x.v);
     auto const part = [&](index_t begin, index_t end) {
       return cog::attention_forward<Rule>(x.q, cog::slice(x.k, 2, begin, end), cog::slice(x.v, 2, begin, end));
@@ -23,7 +23,7 @@ TEST_CASE("partial states merge to the whole, in any grouping, with empty parts"
       for (int i = 0; i < 5; ++i) cuts.push_back(std::uniform_int_distribution<index_t>(0, 60)(bits));
       std::sort(cuts.begin(), cuts.end());
       std::vector<cog::attention_state<double, cpu>> parts{
-          cog::empty_attention_state<double>(ctx, whole.out.extents())};
+          cog::empty_attention_state<double>(all_cores, whole.out.extents())};
       for (std::size_t i = 0; i + 1 < cuts.size(); ++i) parts.push_back(part(cuts[i], cuts[i + 1]));
       std::shuffle(parts.begin(), parts.end(), bits);
       while (parts.size() > 1) {  // any two neighbours
@@ -34,7 +34,7 @@ TEST_CASE("partial states merge to the whole, in any grouping, with empty parts"
       CHECK(distance(parts[0].out, whole.out.to_vector()) < 1e-13);
       CHECK(distance(parts[0].logsumexp, whole.logsumexp.to_vector()) < 1e-13);
     }
-    auto const none = cog::empty_attention_state<double>(ctx, whole.out.extents());
+    auto const none = cog::empty_attention_state<double>(all_cores, whole.out.extents());
     CHECK(same_bits(cog::merge(whole, none).out, whole.out));
     CHECK(same_bits(cog::merge(none, whole).logsumexp, whole.logsumexp));
     auto const still_none = cog::merge(none, none);
@@ -43,7 +43,7 @@ TEST_CASE("partial states merge to the whole, in any grouping, with empty parts"
   };
   run(cog::cog_rule{});
   run(cog::softmax_rule{});
-  problem<float> const x(ctx, 1, 1, 1, 3, 4, 2, 2), y(ctx, 1, 1, 1, 5, 4, 2, 2);
+  problem<float> const x(all_cores, 1, 1, 1, 3, 4, 2, 2), y(all_cores, 1, 1, 1, 5, 4, 2, 2);
   auto const text = message_of([&] {
     cog::merge(cog::attention_forward<cog::cog_rule>(x.q, x.k, x.v),
                cog::attention_forward<cog::cog_rule>(y.q, y.k, y.v));
@@ -67,11 +67,11 @@ TEST_CASE("prefill, chunks and one by one give the same") {
   auto const run = [&](auto rule, auto type, double bound) {
     using Rule = decltype(rule);
     using T = decltype(type);
-    problem<T> const x(ctx, 2, 4, 2, 90, 90, 16, 12);
+    problem<T> const x(all_cores, 2, 4, 2, 90, 90, 16, 12);
     auto const whole = cog::attention<Rule>(x.q, x.k, x.v, cog::causal);
     for (auto const& chunks :
          std::vector<std::vector<index_t>>{{90}, {30, 60}, {1, 64, 25}, std::vector<index_t>(90, 1)}) {
-      cog::kv_cache<T, cpu> cache(ctx, {2, 2, 100, 16}, 12);
+      cog::kv_cache<T, cpu> cache(all_cores, {2, 2, 100, 16}, 12);
       index_t at = 0;
       for (index_t const n : chunks) {
         auto const chunk = [&](tensor4<T> const& t) { return cog::slice(t, 2, at, at + n); };
@@ -90,17 +90,17 @@ TEST_CASE("prefill, chunks and one by one give the same") {
 
 TEST_CASE("decoding over many keys: the keys are split, the result is the whole") {
   for (index_t const keys : {100, 511, 513, 3000, 20000}) {
-    problem<float> const x(ctx, 1, 4, 2, 1, keys, 64, 64, static_cast<unsigned>(keys));
+    problem<float> const x(all_cores, 1, 4, 2, 1, keys, 64, 64, static_cast<unsigned>(keys));
     check_both(x, cog::no_mask, sees_all());
     check_both(x, cog::sliding_window{700}, sees_window(1, keys, 700));
   }
-  problem<float> const few(ctx, 2, 8, 1, 3, 5000, 32, 32);
+  problem<float> const few(all_cores, 2, 8, 1, 3, 5000, 32, 32);
   check_both(few, cog::causal, sees_causal(3, 5000));
 }
 
 TEST_CASE("documents in one row equal separate rows, trained and decoded") {
-  problem<double> const x(ctx, 2, 2, 2, 100, 100, 8, 8);
-  auto opens = cog::zeros<bool>(ctx, {2, 100});
+  problem<double> const x(all_cores, 2, 2, 2, 100, 100, 8, 8);
+  auto opens = cog::zeros<bool>(all_cores, {2, 100});
   std::vector<std::vector<index_t>> const starts{{0, 17, 64, 65, 90}, {5, 70}};
   for (std::size_t b = 0; b < 2; ++b)
     for (index_t const s : starts[b]) opens(static_cast<index_t>(b), s) = true;
@@ -117,8 +117,8 @@ TEST_CASE("documents in one row equal separate rows, trained and decoded") {
   auto const d = cog::attention_backward<cog::cog_rule>(x.q, x.k, x.v, together.out, together.logsumexp, x.dout,
                                                         cog::document{begin});
   // Compared as wholes: the gradient of a document of one key is 0 but for rounding.
-  auto out = cog::zeros<double>(ctx, x.dout.extents()), dq = cog::zeros<double>(ctx, x.q.extents()),
-       dk = cog::zeros<double>(ctx, x.k.extents()), dv = cog::zeros<double>(ctx, x.v.extents());
+  auto out = cog::zeros<double>(all_cores, x.dout.extents()), dq = cog::zeros<double>(all_cores, x.q.extents()),
+       dk = cog::zeros<double>(all_cores, x.k.extents()), dv = cog::zeros<double>(all_cores, x.v.extents());
   for (index_t b = 0; b < 2; ++b) {
     auto cuts = starts[static_cast<std::size_t>(b)];
     if (cuts.front() != 0) cuts.insert(cuts.begin(), 0);
@@ -140,7 +140,7 @@ TEST_CASE("documents in one row equal separate rows, trained and decoded") {
   CHECK(distance(dv, d.dv.to_vector()) < 1e-12);
 
   for (index_t const step : {1, 7, 50}) {
-    cog::kv_cache<double, cpu> cache(ctx, {2, 2, 100, 8});
+    cog::kv_cache<double, cpu> cache(all_cores, {2, 2, 100, 8});
     cog::document_counter counter;
     for (index_t at = 0; at < 100; at += step) {
       index_t const end = std::min<index_t>(100, at + step);
@@ -153,13 +153,13 @@ TEST_CASE("documents in one row equal separate rows, trained and decoded") {
     CHECK(counter.length() == 100);
   }
 
-  auto const tokens = cog::from<std::int64_t>(ctx, {{1, 5, 1, 3}, {2, 2, 2, 1}});
+  auto const tokens = cog::from<std::int64_t>(all_cores, {{1, 5, 1, 3}, {2, 2, 2, 1}});
   CHECK(cog::document_starts(tokens, 1).to_vector() == std::vector<std::int32_t>{0, 0, 2, 2, 0, 0, 0, 3});
 }
 
 TEST_CASE("a cache: room, overflow, truncation, copies") {
-  cog::kv_cache<float, cpu> cache(ctx, {1, 2, 4, 8}, 6);
-  auto const k = normal<float>(ctx, {1, 2, 3, 8}, 1), v = normal<float>(ctx, {1, 2, 3, 6}, 2);
+  cog::kv_cache<float, cpu> cache(all_cores, {1, 2, 4, 8}, 6);
+  auto const k = normal<float>(all_cores, {1, 2, 3, 8}, 1), v = normal<float>(all_cores, {1, 2, 3, 6}, 2);
   CHECK(cache.keys().extents() == extents<4>{1, 2, 0, 8});
   cache.append(k, v);
   CHECK(same_bits(cache.keys(), k));

@@ -21,6 +21,7 @@ stopped stopped.log '[ -s stopped/log.jsonl ] && [ "$(wc -l <stopped/log.jsonl)"
 
 # Killed at any moment, also while it writes: the next call goes on from a whole checkpoint.
 for attempt in 1 2 3; do
+  : >killed.log  # what the attempt before wrote is not taken for its own
   "$program" train $small --steps 1000000 --lr 1e-3 --min-lr 1 --save-every 1 --eval-every 0 --out killed --resume auto >killed.log 2>&1 &
   pid=$!
   tries=0

@@ -91,6 +91,8 @@ using host = memory<true>;
 using far_away = memory<false>;
 static_assert(cog::backend<host> && cog::backend<far_away>);
 
+inline host::context const ctx;
+
 /// What `tensor::assign` does: found through the backend's namespace.
 template <class T, int Rank, bool Host>
 void write_through(cog::tensor<T, Rank, memory<Host>> const& to, cog::tensor<T, Rank, memory<Host>> const& from) {

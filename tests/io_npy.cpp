@@ -7,8 +7,6 @@ using namespace io_test;
 
 namespace {
 
-host::context const ctx;
-
 /// A .npy file of this dictionary and data, of version 1, 2 or 3.
 std::string file_of(std::string const& dictionary, std::string const& data, int version = 1) {
   std::string out = "\x93NUMPY";

@@ -11,8 +11,6 @@ using namespace io_test;
 
 namespace {
 
-host::context const ctx;
-
 /// A file of this header and so many bytes 0, 1, 2, ... of data.
 std::string file_of(std::string const& header, std::size_t data) {
   std::uint64_t const length = header.size();

@@ -14,6 +14,6 @@ cuda=OFF
 nvidia-smi -L >/dev/null 2>&1 && code=real flags='-O3 -DNDEBUG' || code=virtual flags='-O0 -G'
 cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
   -DCOG_BUILD_TESTS=ON -DCOG_BUILD_EXAMPLES=ON -DCOG_BUILD_BENCH=OFF -DCOG_BUILD_CUDA=$cuda -DCMAKE_CUDA_ARCHITECTURES=90a-$code \
-  -DCMAKE_CUDA_FLAGS_RELEASE="$flags"
+  -DCMAKE_CUDA_FLAGS_RELEASE="$flags" -DCMAKE_CXX_FLAGS_RELEASE="-Og -DNDEBUG"  # half the time of -O2; what needs -O2 says so
 cmake --build "$build" --parallel "$jobs"
 exec ctest --test-dir "$build" --output-on-failure --parallel "$jobs" "$@"
