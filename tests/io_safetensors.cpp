@@ -120,6 +120,12 @@ TEST_CASE("the written file is the same each time, aligned, and keeps what it he
 
   safetensors_writer().write(path);
   CHECK(safetensors_file(path).names().empty());
+
+  // To the system, "x.safetensors\0b" would be this file.
+  auto const longer = path.native() + std::string("\0b", 2);
+  CHECK_THROWS_WITH(write_file(longer, "text"), Catch::Contains("cannot write") && Catch::Contains("holds a NUL"));
+  CHECK_THROWS_WITH(mapped_file(longer), Catch::Contains("cannot open"));
+  CHECK(folder.names().size() == 1);
 }
 
 TEST_CASE("a writer holds the value that a tensor had", "[safetensors]") {

@@ -336,3 +336,54 @@ TEST_CASE("small gradients of half survive by loss scaling, and a step that over
   cog::loss_scaler hopeless;
   CHECK_THROWS_WITH([&] { for (int i = 0; i < 60; ++i) hopeless.update(std::nan("")); }(), Catch::Contains("at any scale"));
 }
+
+namespace {
+
+/// A source of tensors for load_parameters that lacks the second name of the tied ones.
+struct parts_without_tied {
+  parts<float>& from;
+  std::vector<std::string> names() const { return {"matrix", "bias", "filters", "turned"}; }
+  bool contains(std::string_view name) const { return name != "tied"; }
+  void load_into(std::string_view name, auto const& target) const {
+    cog::for_each_parameter(from, [&]<class X>(std::string const& n, X const& x) {
+      if constexpr (std::is_same_v<X, std::remove_cvref_t<decltype(target)>>)
+        if (n == name) target.assign(x);
+    });
+  }
+};
+
+struct turned_square {
+  cog::tensor<float, 2, cog::cpu> square = cog::randn<float>(ctx, {4, 4}, 1, 0), turned = transposed(square);
+  void visit(auto&& f) {
+    f("square", square);
+    f("turned", turned);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("tied parameters stay tied in copies, after loading and initialising; the first name gives the value") {
+  parts<float> model, other;
+  other.tied = other.matrix;
+  auto const copy = cog::copy_of(model);
+  CHECK(copy.tied.data() == copy.matrix.data());
+  CHECK(copy.matrix.data() != model.matrix.data());
+  CHECK(values(copy.turned) == values(model.turned));
+  CHECK(cog::parameter_count(copy) == cog::parameter_count(model));
+
+  parts_without_tied const source{other};
+  cog::adamw<cog::cpu> optimizer(model, {});
+  other.matrix.assign(cog::zeros<float>(ctx, {33, 17}));
+  cog::load_parameters(model, source);
+  CHECK(model.tied.data() == model.matrix.data());
+  CHECK(values(model.matrix) == values(other.matrix));
+  CHECK(values(model.tied) == values(other.matrix));
+  optimizer.step(model, made_up{1});
+
+  cog::nn::initialise(model, 3, cog::nn::xavier_uniform{});
+  CHECK(model.tied.data() == model.matrix.data());
+  CHECK(values(model.matrix) != values(other.matrix));
+
+  turned_square const overlapping;
+  CHECK_THROWS_WITH(cog::copy_of(overlapping), Catch::Contains("'turned' of shape [4, 4] shares its elements with one of another"));
+}

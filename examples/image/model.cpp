@@ -68,7 +68,7 @@ model_description describe(fs::path const& folder) {
     if (!out.classes.empty() && out.config.num_classes < static_cast<index_t>(out.classes.size()))
       throw cog::error("num_classes = ", out.config.num_classes, ", but ", out.classes.size(), " classes are named");
     for (auto const& name : out.classes)  // pictures are kept in folders of these names
-      if (fs::path(name).filename() != name || name.starts_with("."))
+      if (fs::path(name).filename() != name || name.starts_with(".") || name.find('\0') != name.npos)
         throw cog::error("a class named '", name, "', which is no name of a folder");
   } catch (std::exception const& e) {
     throw cog::error(file.string(), ": ", e.what());

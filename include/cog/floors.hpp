@@ -30,5 +30,9 @@
 #include <cog/diffusion/guidance.hpp>
 #include <cog/diffusion/objective.hpp>
 #include <cog/diffusion/solver.hpp>
+#include <cog/models/autoencoder_kl.hpp>
+#include <cog/models/clip_text.hpp>
 #include <cog/models/cogformer.hpp>
 #include <cog/models/generate.hpp>
+#include <cog/models/inception_v3.hpp>
+#include <cog/models/uvit.hpp>

@@ -304,6 +304,8 @@ tensor<T, R, B> dpm_solver(Predict const& predict, tensor<T, R, B> const& x, S c
   detail::check_steps("dpm_solver", options.steps);
   if (options.end && !(*options.end > 0 && *options.end < 1))
     throw error("dpm_solver: end = ", *options.end, ", not in (0, 1)");
+  if (options.end && !(level(schedule, *options.end).sigma() > 0))  // NaN before the first level of a discrete schedule
+    throw error("dpm_solver: end = ", *options.end, ", where the schedule has no noise; its first time is ", schedule.first());
   detail::dpm_run<Predict, tensor<T, R, B>, S> const run{predict, schedule, options};
   if (options.method == dpm_method::singlestep) return run.all_singlesteps(x);
   if (options.order < 1 || options.order > 2)

@@ -29,6 +29,11 @@ namespace detail {
   throw error("cannot ", action, " ", path.string(), ": ", std::generic_category().message(code));
 }
 
+/// A path that holds a NUL would name another file to the system.
+inline void check_path(std::string_view action, std::filesystem::path const& path) {
+  if (path.native().find('\0') != std::string::npos) throw error("cannot ", action, " ", path.c_str(), "...: its path holds a NUL");
+}
+
 struct descriptor {
   explicit descriptor(int n) : number(n) {}
   descriptor(descriptor const&) = delete;
@@ -53,6 +58,7 @@ class mapped_file {
  private:
   struct content {
     explicit content(std::filesystem::path p) : path(std::move(p)) {
+      detail::check_path("open", path);
       detail::descriptor const file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
       struct ::stat status {};
       if (file.number < 0 || ::fstat(file.number, &status) != 0) detail::throw_file_error("open", path, errno);
@@ -97,6 +103,7 @@ class atomic_file {
  public:
   /// Throws when the folder cannot be written to.
   explicit atomic_file(std::filesystem::path path) : path_(std::move(path)) {
+    detail::check_path("write", path_);
     std::random_device random;
     do {
       beside_ = path_;

@@ -93,12 +93,13 @@ struct ones {
   }
 };
 
-/// Every parameter of two or more axes by one initialiser. Those of one axis stay as their layers made them: norm weights 1,
-/// biases 0.
+/// Every parameter of two or more axes by one initialiser, tied ones together by the first of their names. Those of one axis stay as their
+/// layers made them: norm weights 1, biases 0.
 template <class M, class Initialiser>
 void initialise(M& model, std::uint64_t seed, Initialiser const& rule) {
-  for_each_parameter(model, [&]<class X>(std::string const& name, X& x) {
+  replace_parameters(model, [&]<class X>(std::string const& name, X x) {
     if constexpr (X::rank >= 2) rule(x, seed, stream_of(name));
+    return x;
   });
 }
 

@@ -5,12 +5,15 @@
 #pragma once
 
 #include <algorithm>
+#include <any>
 #include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include <cog/core/tensor.hpp>
@@ -72,6 +75,23 @@ void for_each_distinct_parameter(M& model, F&& f) {
   });
 }
 
+/// Every parameter becomes f(name, parameter). Those that share their elements (tied weights) go on sharing them: f is asked once, with the
+/// first of their names. Errors: two of different shapes, layouts or dtypes share elements.
+template <class M, class F>
+void replace_parameters(M& model, F&& f) {
+  std::unordered_map<void const*, std::any> made;
+  for_each_parameter(model, [&]<class X>(std::string const& name, X& parameter) {
+    if (parameter.size() == 0) return static_cast<void>(parameter = f(name, parameter));
+    using made_of = std::pair<X, std::remove_cvref_t<decltype(parameter.strides())>>;  // what it became, from elements that lay so
+    auto& mine = made[parameter.data()];
+    if (!mine.has_value()) mine = made_of(f(name, parameter), parameter.strides());
+    auto const* same = std::any_cast<made_of>(&mine);
+    if (!same || same->first.extents() != parameter.extents() || same->second != parameter.strides())
+      throw error("parameter '", name, "' of shape ", parameter.extents(), " shares its elements with one of another shape, layout or dtype");
+    parameter = same->first;
+  });
+}
+
 /// The number of elements of all parameters; of tied ones, once.
 template <class M>
 index_t parameter_count(M const& model) {
@@ -99,22 +119,23 @@ std::vector<parameter_info> parameters_of(M const& model) {
   return out;
 }
 
-/// A model with storage of its own.
+/// A model with storage of its own. Tied weights stay tied.
 template <visitable M>
 M copy_of(M const& model) {
   M out = model;
-  for_each_parameter(out, [](std::string const&, auto& x) { x = x.copy(); });
+  replace_parameters(out, [](std::string const&, auto const& x) { return x.copy(); });
   return out;
 }
 
 /// Every parameter from a source of tensors by name, such as a safetensors_file. The model's tensors give the shapes; handles that
-/// shared them keep the old values. `ignore(name)` says which further tensors of the source are no error.
+/// shared them keep the old values. Tied weights stay tied and take what is there for the first of their names. `ignore(name)` says which
+/// further tensors of the source are no error.
 /// Errors: parameters that the source lacks, tensors that no parameter is for, and what source.load_into says of other shapes.
 template <visitable M, class Source, class Ignore>
 void load_parameters(M& model, Source const& source, Ignore const& ignore) {
   std::vector<std::string> known, missing, unexpected;
-  for_each_parameter(model, [&](std::string const& name, auto const&) {
-    known.push_back(name);
+  for_each_parameter(model, [&](std::string const& name, auto const&) { known.push_back(name); });
+  for_each_distinct_parameter(model, [&](std::string const& name, auto const&) {
     if (!source.contains(name)) missing.push_back(name);
   });
   std::sort(known.begin(), known.end());
@@ -128,10 +149,10 @@ void load_parameters(M& model, Source const& source, Ignore const& ignore) {
   };
   if (!missing.empty() || !unexpected.empty())
     throw error("load_parameters: ", some("missing: ", missing), missing.empty() || unexpected.empty() ? "" : "; ", some("unexpected: ", unexpected));
-  for_each_parameter(model, [&]<class X>(std::string const& name, X& x) {
+  replace_parameters(model, [&]<class X>(std::string const& name, X const& x) {
     X fresh(x.context(), x.extents());
     source.load_into(name, fresh);
-    x = fresh;
+    return fresh;
   });
 }
 template <visitable M, class Source>

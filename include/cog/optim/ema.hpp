@@ -1,9 +1,7 @@
 // An exponential moving average of a model's parameters: what is evaluated and sampled, while the model itself trains.
 #pragma once
 
-#include <any>
 #include <string>
-#include <unordered_map>
 
 #include <cog/expr/list.hpp>
 #include <cog/expr/operators.hpp>
@@ -40,18 +38,9 @@ class ema {
   template <class Model>
   Model of(Model const& model) const {
     Model out = model;
-    std::unordered_map<void const*, std::any> made;  // tied weights stay tied
-    for_each_parameter(out, [&](auto const& name, auto& parameter) {
-      using tensor_type = std::remove_cvref_t<decltype(parameter)>;
-      if constexpr (floating<typename tensor_type::value_type>) {
-        auto& mine = made[parameter.data()];
-        if (!mine.has_value()) mine = smooth(average_.of(name, parameter), parameter);
-        auto const* same = std::any_cast<tensor_type>(&mine);
-        if (!same || same->extents() != parameter.extents())
-          throw error("ema: parameter '", std::string(name),
-                      "' shares its elements with one of another shape or dtype");
-        parameter = *same;
-      }
+    replace_parameters(out, [&]<class X>(std::string const& name, X const& parameter) {
+      if constexpr (floating<typename X::value_type>) return smooth(average_.of(name, parameter), parameter);
+      else return parameter;
     });
     return out;
   }
