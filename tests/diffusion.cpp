@@ -296,3 +296,69 @@ TEST_CASE("a predictor keeps a network that is a temporary, and refers to any ot
   CHECK(refers(x, 1)(0, 0) == x(0, 0) * 5);
   CHECK(keeps(x, 1)(0, 0) == x(0, 0) * 3);
 }
+
+TEST_CASE("steps by hand: what each solver does with a bound, and in its last step", "[diffusion]") {
+  auto const x = cog::eval(cog::randn<double>(ctx, {3, 4}, 2) * 3.0);
+  auto const predict = gaussian(discrete);
+  auto const at = [](double t) { return cog::level(discrete, t); };
+  auto const near = [](auto const& a, auto const& b) { return max(abs(a - b)).item() < 1e-12; };
+  using matrix = tensor<double, 2>;
+  cog::dynamic_threshold const narrow{.quantile = 0.5, .bound = 0.25};
+  auto const data_of = [&](matrix const& y, double t) { return matrix((y - predict(y, discrete.network_time(t)) * at(t).sigma()) / at(t).alpha()); };
+  auto const noise_of = [&](matrix const& y, matrix const& data, double t) { return matrix((y - data * at(t).alpha()) / at(t).sigma()); };
+
+  // DDIM: the noise of the second step's start is that of the data as it was bounded.
+  matrix const bounded = narrow(data_of(x, 1));
+  CHECK(max(abs(bounded)).item() <= 0.25 + 1e-12);
+  matrix const middle = bounded * at(0.5).alpha() + noise_of(x, bounded, 1) * at(0.5).sigma();
+  CHECK(near(cog::ddim(predict, x, discrete, {.steps = 2, .threshold = narrow}), narrow(data_of(middle, 0.5))));
+
+  // DPM-Solver, predicting noise: one step of order 1, with the noise of bounded data, and without a bound.
+  double const end = discrete.first(), h = at(end).lambda() - at(1).lambda();
+  auto const step = [&](matrix const& noise) { return matrix(x * (at(end).alpha() / at(1).alpha()) - noise * (at(end).sigma() * std::expm1(h))); };
+  cog::dpm_options one{.steps = 1, .order = 1, .prediction = cog::dpm_prediction::noise};
+  CHECK(near(cog::dpm_solver(predict, x, discrete, one), step(predict(x, discrete.network_time(1)))));
+  one.threshold = narrow;
+  CHECK(near(cog::dpm_solver(predict, x, discrete, one), step(noise_of(x, bounded, 1))));
+
+  // Multistep: below 15 steps the last is of order 1; from 15 on it is of order 2.
+  for (index_t const steps : {14, 15}) {
+    matrix y = x, before;
+    double h_before = 0;
+    for (index_t i = 0; i < steps; ++i) {
+      auto const time = [&](index_t k) { return 1 + (discrete.first() - 1) * static_cast<double>(k) / static_cast<double>(steps); };
+      double const from = time(i), to = time(i + 1), rise = at(to).lambda() - at(from).lambda();
+      matrix const f = data_of(y, from);
+      bool const first = i == 0 || (i + 1 == steps && steps == 14);
+      matrix const used = first ? f : matrix(f + (f - before) * (0.5 * rise / h_before));
+      y = y * (at(to).sigma() / at(from).sigma()) - used * (at(to).alpha() * std::expm1(-rise));
+      before = f, h_before = rise;
+    }
+    CHECK(near(cog::dpm_solver(predict, x, discrete, {.steps = steps, .order = 2, .method = cog::dpm_method::multistep}), y));
+  }
+
+  // The last step of the stochastic equation adds nothing, those before do.
+  auto const ends = [&](index_t steps, std::uint64_t seed) { return cog::euler_maruyama(gaussian(continuous), x, continuous, {.steps = steps, .seed = seed}); };
+  CHECK(same_bits(ends(1, 1), ends(1, 2)));
+  CHECK(!same_bits(ends(2, 1), ends(2, 2)));
+}
+
+TEST_CASE("a continuous schedule draws times from all of (0, 1); one whose rate does not change has times too", "[diffusion]") {
+  cog::random_stream random{.seed = 5};
+  auto times = cog::draw_times(continuous, 4000, random);
+  std::ranges::sort(times);
+  CHECK(times.front() >= 0);
+  CHECK(times.back() < 1);
+  for (std::size_t i = 0; i < times.size(); ++i) CHECK(std::abs(times[i] - (static_cast<double>(i) + 0.5) / 4000) < 0.04);  // Kolmogorov's 1e-5 quantile
+  cog::vp_schedule const even{.low = 1, .high = 1};
+  CHECK(even.time(even.log_alpha(0.3)) == Approx(0.3));
+}
+
+TEST_CASE("networks are told times between the whole ones; a loss wants one prediction for each element", "[diffusion]") {
+  auto const times = [](auto const& x, auto const& t) { return cog::eval(x * 0.0 + reshape(t, {-1, 1})); };
+  auto const x = cog::randn<double>(ctx, {2, 3}, 1);
+  CHECK(cog::predictor(times)(x, 500.25)(1, 2) == 500.25);
+  auto const half = [](auto const& shown, auto const&) { return slice(shown, 1, 0, 1).copy(); };
+  check_error([&] { cog::noise_prediction_loss(half, discrete, x, x, std::vector<double>{0.5, 0.5}); }, {"noise_prediction_loss", "[2, 1]", "[2, 3]"});
+  CHECK(cog::dynamic_threshold{}(cog::zeros<double>(ctx, {0, 3})).extents() == cog::extents<2>{0, 3});
+}

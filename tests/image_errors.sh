@@ -61,6 +61,10 @@ refused 1 'more; unexpected' "$program" fid --samples model --pictures 100 --cla
 # Classes name folders of pictures, and no others.
 cp -r other away && sed 's,"red disc","../red disc",' model/step-00000001/config.json >away/config.json
 refused 1 "a class named '../red disc'" "$program" sample --ckpt away
+sed 's,"red disc","red\\u0000disc",' model/step-00000001/config.json >away/config.json
+refused 1 "a class named 'red" "$program" sample --ckpt away
+sed 's,"num_heads": 2,"num_heads": 2.5,' model/step-00000001/config.json >away/config.json
+refused 1 "'num_heads' is not a whole number" "$program" sample --ckpt away
 
 # Weights that are no numbers: the last four bytes of the file become a NaN.
 cp -r other nan && cp model/step-00000001/config.json nan/
@@ -86,6 +90,10 @@ train --data jpeg --steps 1 --held-out 0 --previews 0 --out of_jpeg >/dev/null |
 head -c $(($(wc -c <whole.jpg) - 12)) whole.jpg >jpeg/b/whole.jpg && refused 1 'jpeg/b/whole.jpg' train --data jpeg --out o
 mkdir mnist && printf '\000\000\010\003\000\000\000\002\000\000\000\002\000\000\000\002abc' >mnist/train-images-idx3-ubyte
 printf '\000\000\010\001\000\000\000\002\001\002' >mnist/train-labels-idx1-ubyte
+refused 1 'train-images-idx3-ubyte' train --data mnist --out o
+# 3 pictures of 2,000,401,068 x 3,073,840,936: 7,328 bytes, but for a multiple of 2^64
+{ printf '\000\000\010\003\000\000\000\003\167\073\262\254\267\067\027\050'; head -c 7328 /dev/zero; } >mnist/train-images-idx3-ubyte
+printf '\000\000\010\001\000\000\000\003\001\002\003' >mnist/train-labels-idx1-ubyte
 refused 1 'train-images-idx3-ubyte' train --data mnist --out o
 head -c 10 mnist/train-images-idx3-ubyte >short && mv short mnist/train-images-idx3-ubyte && refused 1 'not IDX' train --data mnist --out o
 

@@ -23,8 +23,9 @@ draw --out one --class 'blue ring' --guidance 0.5
 for text in 'solver' 'dpm++' 'guidance' '0.5' 'class' 'blue ring' 'seed' 'model/step-00000030/ema.safetensors'; do
   LC_ALL=C grep -aqF "$text" one/pictures/00000.png || fail "the PNG does not say '$text'"
 done
-cp -r one fewer && "$program" sample --ckpt model --class 'blue ring' --count 3 --steps 6 --threads 2 --out fewer >/dev/null
-[ "$(ls fewer/pictures | wc -l)" -eq 3 ] || fail "pictures of an earlier call are left: $(ls fewer/pictures)"
+cp -r one fewer && echo 'a photograph' >fewer/pictures/20240101.png && "$program" sample --ckpt model --class 'blue ring' --count 3 --steps 6 --threads 2 --out fewer >/dev/null
+[ "$(ls fewer/pictures | wc -l)" -eq 4 ] || fail "not three pictures and what was there of another program: $(ls fewer/pictures)"
+[ -s fewer/pictures/20240101.png ] || fail "a file of another program was removed"
 draw --out one --class 'blue ring' --no-ema
 LC_ALL=C grep -aqF 'model/step-00000030/model.safetensors' one/grid.png || fail "--no-ema does not take the weights of the last step"
 

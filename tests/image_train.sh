@@ -12,6 +12,9 @@ for file in model optimizer ema; do
 done
 [ "$(grep -c '"loss"' halves/log.jsonl)" -eq 20 ] || fail "log.jsonl of a resumed run does not have every step once"
 same once/preview-00000020.png halves/preview-00000020.png "the previews differ"
+printf '{"step":null}\n{"step":2' >>halves/log.jsonl  # as a crash may leave it
+"$program" train --out halves --resume auto --steps 21 >/dev/null || fail "a log that was cut stops it"
+[ "$(grep -c '"loss"' halves/log.jsonl)" -eq 21 ] || fail "log.jsonl with a cut line does not have every step once"
 train $everything --steps 20 --recompute --out recomputed >/dev/null
 same once/step-00000020/model.safetensors recomputed/step-00000020/model.safetensors "recomputed activations change the result"
 

@@ -82,6 +82,13 @@ TEST_CASE("a convolution in parts is the convolution", "[nn][conv]") {
     auto const v = cog::randn<float>(ctx, shape, 4);
     auto const along = cog::conv2d(v, w, tensor<float, 1>(), steps);
     CHECK(sum(std::get<0>(d) * v).item() == Approx(2 * sum(whole * along).item()).epsilon(1e-3));
+    // of the weight too: the sum over all parts
+    cog::nn::conv2d<float, cpu> layer(ctx, 3, 2, 3, 1, 1);
+    layer.weight = w, layer.bias = bias;
+    auto const [same, gradients] = cog::value_and_grad(layer, [&](auto& m) { return cog::sum(square(m(x))); });
+    auto const u = cog::randn<float>(ctx, {2, 3, 3, 3}, 5);
+    CHECK(cog::sum(gradients(layer.weight) * u).item() ==
+          Approx(2 * cog::sum(whole * cog::conv2d(x, u, tensor<float, 1>(), steps)).item()).epsilon(1e-3));
   }
 }
 
@@ -135,6 +142,7 @@ TEST_CASE("pooling, padding and up-sampling are their definitions", "[nn][conv]"
   CHECK(cog::gradcheck([&](auto const& v) { return weigh(cog::pad(v, {1, 2, 0, 1})); }, x).ok);
   check_error([&] { cog::max_pool(x, {8, 1}, {}); }, {"max_pool", "window of 8", "6 pixels"});
   check_error([&] { cog::pad(x, {-1, 0, 0, 0}); }, {"pad", "-1"});
+  check_error([&] { cog::upsample_nearest(x, 0); }, {"upsample_nearest", "factor of 0"});
   check_error(
       [&] {
         cog::conv2d(x, random({2, 4, 1, 1}, 1), tensor<double, 1>());
@@ -158,6 +166,11 @@ TEST_CASE("group norm normalises each group of each picture", "[nn][conv]") {
   check_gradients(layer, x);
   check_gradients(layer, x, [](auto const& l, auto const& v) { return l(v, [](auto const& n) { return silu(n); }); });
   check_error([] { cog::nn::group_norm<double, cpu>(ctx, 6, 4); }, {"6 channels", "4 groups"});
+  check_error([] { cog::nn::group_norm<double, cpu>(ctx, 4, 2)(random({1, 6, 2, 2}, 1)); }, {"group_norm", "[1, 6, 2, 2]", "4 channels"});
+  auto const small = cog::eval(random({1, 2, 2, 2}, 1) * 1e-3);  // beside a variance of 1e-6, eps decides
+  cog::nn::group_norm<double, cpu> const coarse(ctx, 2, 1, 1.0);
+  double const middle = cog::mean(small).item(), spread = cog::mean(square(small - middle)).item();
+  CHECK(relative(coarse(small), (small - middle) / std::sqrt(spread + 1.0)) < 1e-12);
 }
 
 TEST_CASE("patches are cut and put back", "[nn][conv]") {
@@ -182,6 +195,8 @@ TEST_CASE("patches are cut and put back", "[nn][conv]") {
   check_gradients(layer, x);
   check_error([&] { cog::patchify(x, 4); }, {"patches of 4", "[2, 3, 4, 6]"});
   check_error([&] { cog::unpatchify(first, 2, 3, 3); }, {"3 x 3", "[2, 6, 12]"});
+  check_error([&] { cog::unpatchify(slice(first, 2, 0, 11).copy(), 2, 2, 3); }, {"2 x 3 patches of 2", "[2, 6, 11]"});
+  check_error([&] { cog::nn::patch_embedding<double, cpu>(ctx, 4, 8, 2)(x); }, {"patch_embedding", "[2, 3, 4, 6]"});
 }
 
 TEST_CASE("times become cosines and sines", "[nn]") {

@@ -20,7 +20,8 @@ metrics_log::metrics_log(fs::path const& file, cog::index_t step) : file_(file) 
     std::ifstream in(file);
     for (std::string line; std::getline(in, line);) {
       auto const object = nlohmann::json::parse(line, nullptr, false);  // the last line of a crash may be cut
-      if (object.is_object() && object.value("step", cog::index_t{0}) <= step) kept += line + "\n";
+      if (!object.is_object() || !object.contains("step") || !object["step"].is_number()) continue;
+      if (object["step"].get<cog::index_t>() <= step) kept += line + "\n";
     }
   }
   cog::write_file(file, kept);
@@ -42,6 +43,7 @@ loss_curves read_curves(fs::path const& folder, char const* speed) {
   try {
     for (std::string line; std::getline(in, line);) {
       ++number;
+      if (in.eof() && !nlohmann::json::accept(line)) break;  // the last line of a crash may be cut
       auto const object = nlohmann::json::parse(line);
       auto const step = object.at("step").get<double>();
       if (object.contains("loss")) out.training.push_back({step, object.at("loss").get<double>()});
@@ -131,7 +133,7 @@ std::string plot_losses(std::vector<loss_curves> const& curves, fs::path const& 
   if (ok) fs::rename(beside, png, code);
   if (ok && !code) return {};
   fs::remove(beside, code);
-  return "gnuplot failed";
+  return "gnuplot could not draw " + png.string();
 }
 
 }  // namespace tool

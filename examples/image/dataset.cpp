@@ -135,7 +135,8 @@ void read_mnist(dataset& d, fs::path const& images, fs::path const& labels) {
   if (xs.size() < 16 || number(xs, 0) != 0x803) throw cog::error(images.string(), ": not IDX of three axes of bytes");
   if (ys.size() < 8 || number(ys, 0) != 0x801) throw cog::error(labels.string(), ": not IDX of one axis of bytes");
   std::size_t const n = number(xs, 1), h = number(xs, 2), w = number(xs, 3);
-  if (xs.size() != 16 + n * h * w || ys.size() != 8 + n || number(ys, 1) != n)
+  std::size_t const pixels = h * w, of_pictures = xs.size() - 16;  // n * pixels may be beyond 2^64
+  if (pixels == 0 || of_pictures % pixels != 0 || of_pictures / pixels != n || ys.size() != 8 + n || number(ys, 1) != n)
     throw cog::error(images.string(), ": ", n, " pictures of ", w, " x ", h, " in ", xs.size(), " bytes, with ",
                      ys.size(), " bytes of labels");
   d.channels = 1;
@@ -143,8 +144,8 @@ void read_mnist(dataset& d, fs::path const& images, fs::path const& labels) {
   for (int i = 0; i < 10; ++i) d.classes.push_back(std::to_string(i));
   for (std::size_t k = 0; k < n; ++k) {
     picture p(static_cast<index_t>(w), static_cast<index_t>(h));
-    for (std::size_t i = 0; i < h * w; ++i)
-      std::fill_n(&p.rgb[3 * i], 3, std::to_integer<std::uint8_t>(xs[16 + k * h * w + i]));
+    for (std::size_t i = 0; i < pixels; ++i)
+      std::fill_n(&p.rgb[3 * i], 3, std::to_integer<std::uint8_t>(xs[16 + k * pixels + i]));
     auto const label = std::to_integer<std::int64_t>(ys[8 + k]);
     if (label > 9) throw cog::error(labels.string(), ": label ", label, " of picture ", k, "; there are 10 classes");
     d.add(p, label);

@@ -8,7 +8,11 @@ namespace fs = std::filesystem;
 using cog::index_t;
 
 cog::autoencoder_kl_config autoencoder_config(cog::safetensors_file const& file, double scale_factor) {
-  auto const width = [&](std::string const& name, std::size_t axis) { return file.info(name).shape.at(axis); };
+  auto const width = [&](std::string const& name, std::size_t axis) {
+    auto const& shape = file.info(name).shape;
+    if (axis >= shape.size() || shape[axis] < 1) throw cog::error(file.path().string(), ": '", name, "' has no axis ", axis, ", or an empty one");
+    return shape[axis];
+  };
   cog::autoencoder_kl_config c{.ch = width("encoder.conv_in.weight", 0),
                                .ch_mult = {},
                                .num_res_blocks = 0,

@@ -57,7 +57,11 @@ model_description describe(fs::path const& folder) {
   try {
     auto const json = cog::detail::parse_json(text.text());
     visit(out, [&](char const* name, auto& member) {
-      if (auto const at = json.find(name); at != json.end()) at->get_to(member);
+      auto const at = json.find(name);
+      if (at == json.end()) return;
+      if constexpr (std::same_as<std::remove_cvref_t<decltype(member)>, index_t>)
+        if (!at->is_number_integer()) throw cog::error("'", name, "' is not a whole number");
+      at->get_to(member);
     });
     for (char const* needed : {"img_size", "patch_size", "in_chans", "embed_dim", "depth", "num_heads"})
       if (!json.contains(needed)) throw cog::error("lacks '", needed, "'");

@@ -42,7 +42,8 @@ inline subjects subjects_of(sample_settings const& s, model_description const& a
   return out;
 }
 
-/// Removes the numbered pictures of an earlier call from `folder` and its folders of classes: a mixture would be measured as one set.
+/// Removes the numbered pictures of an earlier call from `folder` and its folders of classes: a mixture would be measured as one set. What
+/// another program made stays.
 inline void forget_pictures(std::filesystem::path const& folder) {
   namespace fs = std::filesystem;
   if (!fs::is_directory(folder)) return;
@@ -50,7 +51,9 @@ inline void forget_pictures(std::filesystem::path const& folder) {
   for (auto at = fs::recursive_directory_iterator(folder); at != fs::recursive_directory_iterator(); ++at) {
     if (at.depth() > 0) at.disable_recursion_pending();
     auto const name = at->path().stem().string();
-    if (at->path().extension() == ".png" && name.size() >= 5 && name.find_first_not_of("0123456789") == name.npos) old.push_back(at->path());
+    if (at->path().extension() != ".png" || name.size() < 5 || name.find_first_not_of("0123456789") != name.npos) continue;
+    constexpr std::string_view ours("tEXtSoftware\0cog-diffusion", 26);
+    if (cog::mapped_file(at->path()).text().find(ours) != std::string_view::npos) old.push_back(at->path());
   }
   for (auto const& file : old) fs::remove(file);
 }

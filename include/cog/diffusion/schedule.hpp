@@ -109,8 +109,7 @@ struct vp_schedule {
   double log_alpha(double t) const { return -0.5 * (low * t + 0.5 * (high - low) * t * t); }
   /// The root of the quadratic, in a form that does not cancel.
   double time(double log_alpha) const {
-    double const u = -4 * (high - low) * log_alpha;
-    return u / ((std::sqrt(low * low + u) + low) * (high - low));
+    return -4 * log_alpha / (std::sqrt(low * low - 4 * (high - low) * log_alpha) + low);
   }
   double beta(double t) const { return low + (high - low) * t; }
   double network_time(double t) const { return t * 999; }
