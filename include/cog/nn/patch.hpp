@@ -20,7 +20,7 @@ auto patchify(X const& input, index_t p, patch_order order = patch_order::channe
     throw error("patchify: patches of ", p, " for pictures of shape ", x.extents());
   auto const cut = reshape(x, extents<6>{b, c, h / p, p, w / p, p});
   bool const first = order == patch_order::channels_first;
-  return reshape(permuted(cut, first ? std::array{0, 2, 4, 1, 3, 5} : std::array{0, 2, 4, 3, 5, 1}),
+  return reshape(permuted(cut, first ? std::array<int, 6>{0, 2, 4, 1, 3, 5} : std::array<int, 6>{0, 2, 4, 3, 5, 1}),
                  extents<3>{b, h / p * (w / p), c * p * p});
 }
 
@@ -36,7 +36,7 @@ auto unpatchify(X const& input, index_t p, index_t gh, index_t gw, patch_order o
   index_t const c = size / (p * p);
   bool const first = order == patch_order::channels_first;
   auto const cut = reshape(x, first ? extents<6>{b, gh, gw, c, p, p} : extents<6>{b, gh, gw, p, p, c});
-  return reshape(permuted(cut, first ? std::array{0, 3, 1, 4, 2, 5} : std::array{0, 5, 1, 3, 2, 4}),
+  return reshape(permuted(cut, first ? std::array<int, 6>{0, 3, 1, 4, 2, 5} : std::array<int, 6>{0, 5, 1, 3, 2, 4}),
                  extents<4>{b, c, gh * p, gw * p});
 }
 
