@@ -34,7 +34,9 @@ using cog::index_t;
 
 /// As a JSON string: on one line whatever it holds.
 inline std::string on_one_line(std::string const& text) {
-  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  auto line = nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  for (std::size_t at; (at = line.find('\x7f')) != line.npos;) line.replace(at, 1, "\\u007f");  // which JSON may hold as it is
+  return line;
 }
 
 template <class B, class T>
