@@ -21,7 +21,7 @@ TEST_CASE("lengths around every block edge") {
     }
 }
 
-TEST_CASE("any width") {
+TEST_CASE("any width", "[alone]") {
   for (index_t const d : {1, 2, 3, 15, 16, 17, 20, 64, 65, 96, 128, 200})
     for (index_t const e : {1, 3, 16, 65, 96, 129, 200}) {
       if (d != 20 && e != 65 && d != e) continue;
@@ -55,7 +55,7 @@ TEST_CASE("windows, also where queries outnumber keys") {
   check_both(x, cog::sliding_window{std::numeric_limits<index_t>::max()}, sees_causal(200, 70));
 }
 
-TEST_CASE("no queries, no keys, no width, one key") {
+TEST_CASE("no queries, no keys, no width, one key", "[alone]") {
   for (auto const& [n, m, d, e] : std::vector<std::array<index_t, 4>>{
            {0, 5, 4, 4}, {5, 0, 4, 4}, {0, 0, 4, 4}, {5, 70, 0, 4}, {5, 70, 4, 0}, {3, 1, 4, 4}, {1, 1, 1, 1}}) {
     problem<double> const x(ctx, 1, 2, 2, n, m, d, e);
@@ -78,7 +78,7 @@ TEST_CASE("no queries, no keys, no width, one key") {
   CHECK((both_signs[0] && both_signs[1]));
 }
 
-TEST_CASE("random boolean masks, every broadcast") {
+TEST_CASE("random boolean masks, every broadcast", "[alone]") {
   std::mt19937 bits(5);
   for (auto const& shape :
        std::vector<extents<4>>{{2, 4, 70, 140}, {1, 1, 70, 140}, {2, 1, 1, 140}, {1, 4, 70, 1}, {1, 1, 1, 1}})
@@ -103,7 +103,7 @@ TEST_CASE("random boolean masks, every broadcast") {
   check_both(x, cog::boolean{row}, [&](index_t, index_t, index_t, index_t j) { return row(j); });
 }
 
-TEST_CASE("a query that sees nothing: output 0, logsumexp -inf, gradient 0, whatever it holds") {
+TEST_CASE("a query that sees nothing: output 0, logsumexp -inf, gradient 0, whatever it holds", "[alone]") {
   problem<double> x(ctx, 1, 2, 1, 70, 40, 8, 8);
   for (index_t i = 0; i < 30; ++i) x.q(0, 1, i, i % 8) = i % 2 ? not_a_number : infinity;
   auto const f = cog::attention_forward<cog::cog_rule>(x.q, x.k, x.v, cog::causal);
@@ -116,7 +116,7 @@ TEST_CASE("a query that sees nothing: output 0, logsumexp -inf, gradient 0, what
   check_both(x, cog::causal, sees_causal(70, 40));
 }
 
-TEST_CASE("what a query does not see changes nothing: NaN and infinity in keys, values, queries and gradients") {
+TEST_CASE("what a query does not see changes nothing: NaN and infinity in keys, values, queries and gradients", "[alone]") {
   auto const spoil = [](tensor4<double>& x, index_t position, double with) {
     for (index_t b = 0; b < x.extents()[0]; ++b) x(b, x.extents()[1] - 1, position, x.extents()[3] / 2) = with;
   };
@@ -152,7 +152,7 @@ TEST_CASE("what a query does not see changes nothing: NaN and infinity in keys, 
   for (index_t c = 0; c < 8; ++c) CHECK((d.dk(0, 0, 64, c) == 0 && d.dv(1, 1, 77, c) == 0));
 }
 
-TEST_CASE("a NaN that is seen is not hidden") {
+TEST_CASE("a NaN that is seen is not hidden", "[alone]") {
   problem<float> x(ctx, 1, 1, 1, 40, 200, 8, 8);
   x.k(0, 0, 150, 2) = std::numeric_limits<float>::quiet_NaN();
   auto const f = cog::attention_forward<cog::softmax_rule>(x.q, x.k, x.v);
@@ -163,7 +163,7 @@ TEST_CASE("a NaN that is seen is not hidden") {
   }
 }
 
-TEST_CASE("scores of exactly zero: weight 0, counted in the denominator, gradient 0") {
+TEST_CASE("scores of exactly zero: weight 0, counted in the denominator, gradient 0", "[alone]") {
   problem<double> x(ctx, 1, 2, 1, 70, 90, 8, 8);
   for (index_t const j : {3, 64, 65, 89})
     for (index_t d = 0; d < 8; ++d) x.k(0, 0, j, d) = j == 65 ? -0.0 : 0.0;  // zero keys
@@ -188,7 +188,7 @@ TEST_CASE("scores of exactly zero: weight 0, counted in the denominator, gradien
   check_both(y, cog::no_mask, sees_all());
 }
 
-TEST_CASE("tiny and huge scores") {
+TEST_CASE("tiny and huge scores", "[alone]") {
   for (double const size : {1e-30, 1e-12, 1e-3, 30.0, 1e3}) {
     problem<double> x(ctx, 1, 2, 1, 70, 140, 16, 8);
     x.q = x.q * size;
@@ -205,7 +205,7 @@ TEST_CASE("tiny and huge scores") {
   check_both(z, cog::no_mask, sees_all());
 }
 
-TEST_CASE("scores of any finite size: the largest takes all, in both passes") {
+TEST_CASE("scores of any finite size: the largest takes all, in both passes", "[alone]") {
   index_t const keys = 90;
   for (index_t const queries : {1, 5, 70})
     for (float const size : {0x1p10f, 0x1p20f, 0x1p33f, 0x1p60f, 0x1p100f, 0x1p121f}) {
@@ -241,7 +241,7 @@ TEST_CASE("scores of any finite size: the largest takes all, in both passes") {
   CHECK(cog::max(cog::abs(d.dv)).item() <= 2 * cog::sum(cog::abs(y.dout)).item());
 }
 
-TEST_CASE("rows far apart in size keep their own maximum") {
+TEST_CASE("rows far apart in size keep their own maximum", "[alone]") {
   problem<float> x(ctx, 1, 1, 1, 64, 256, 8, 8);
   for (index_t i = 0; i < 64; ++i)
     for (index_t d = 0; d < 8; ++d) x.q(0, 0, i, d) *= static_cast<float>(i % 8) * 4;
@@ -254,7 +254,7 @@ TEST_CASE("rows far apart in size keep their own maximum") {
   CHECK(distance(f.logsumexp, r.logsumexp) < 1e-6);
 }
 
-TEST_CASE("bf16 and half are read and written, float is computed") {
+TEST_CASE("bf16 and half are read and written, float is computed", "[alone]") {
   problem<cog::bf16> const x(ctx, 2, 4, 2, 70, 140, 20, 12);
   check_both(x, cog::causal, sees_causal(70, 140));
   problem<cog::half> const y(ctx, 2, 4, 2, 200, 200, 20, 12);
@@ -263,7 +263,7 @@ TEST_CASE("bf16 and half are read and written, float is computed") {
   check<cog::cog_rule>(z, cog::no_mask, sees_all());
 }
 
-TEST_CASE("strided operands: packed qkv, transposed storage, stretched heads") {
+TEST_CASE("strided operands: packed qkv, transposed storage, stretched heads", "[alone]") {
   auto const packed = normal<float>(ctx, {2, 50, 3 * 4, 8}, 1);  // [B, N, 3 H, D]
   auto const part = [&](index_t i) { return cog::permuted(cog::slice(packed, 2, 4 * i, 4 * i + 4), {0, 2, 1, 3}); };
   auto const q = part(0), k = part(1), v = part(2);
@@ -290,7 +290,7 @@ TEST_CASE("strided operands: packed qkv, transposed storage, stretched heads") {
   same(cog::slice(normal<float>(ctx, {2, 4, 101, 8}, 5), 2, 0, 100, 2), k, v);
 }
 
-TEST_CASE("plain views: strided results, no logsumexp wanted") {
+TEST_CASE("plain views: strided results, no logsumexp wanted", "[alone]") {
   problem<float> const x(ctx, 2, 4, 4, 50, 50, 8, 8);
   auto const o = cog::cog_attention(x.q, x.k, x.v, cog::causal);
   std::vector<float> out(2 * 50 * 4 * 8);  // [B, N, H, E]

@@ -9,7 +9,7 @@ namespace {
 cog::cpu_context const all_cores;
 }
 
-TEST_CASE("partial states merge to the whole, in any grouping, with empty parts") {
+TEST_CASE("partial states merge to the whole, in any grouping, with empty parts", "[alone]") {
   std::mt19937 bits(7);
   auto const run = [&](auto rule) {
     using Rule = decltype(rule);
@@ -51,7 +51,7 @@ TEST_CASE("partial states merge to the whole, in any grouping, with empty parts"
   CHECK(text.find("[1, 1, 3, 2] and [1, 1, 5, 2]") != std::string::npos);
 }
 
-TEST_CASE("the merge of two numbers") {
+TEST_CASE("the merge of two numbers", "[alone]") {
   using shares = cog::merge_shares<double>;
   double const none = -std::numeric_limits<double>::infinity();
   CHECK(shares(none, 3.0).first == 0);
@@ -98,7 +98,7 @@ TEST_CASE("decoding over many keys: the keys are split, the result is the whole"
   check_both(few, cog::causal, sees_causal(3, 5000));
 }
 
-TEST_CASE("documents in one row equal separate rows, trained and decoded") {
+TEST_CASE("documents in one row equal separate rows, trained and decoded", "[alone]") {
   problem<double> const x(all_cores, 2, 2, 2, 100, 100, 8, 8);
   auto opens = cog::zeros<bool>(all_cores, {2, 100});
   std::vector<std::vector<index_t>> const starts{{0, 17, 64, 65, 90}, {5, 70}};
@@ -157,7 +157,7 @@ TEST_CASE("documents in one row equal separate rows, trained and decoded") {
   CHECK(cog::document_starts(tokens, 1).to_vector() == std::vector<std::int32_t>{0, 0, 2, 2, 0, 0, 0, 3});
 }
 
-TEST_CASE("a cache: room, overflow, truncation, copies") {
+TEST_CASE("a cache: room, overflow, truncation, copies", "[alone]") {
   cog::kv_cache<float, cpu> cache(all_cores, {1, 2, 4, 8}, 6);
   auto const k = normal<float>(all_cores, {1, 2, 3, 8}, 1), v = normal<float>(all_cores, {1, 2, 3, 6}, 2);
   CHECK(cache.keys().extents() == extents<4>{1, 2, 0, 8});

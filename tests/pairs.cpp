@@ -141,7 +141,7 @@ TEST_CASE("pairs of every shape, into zeros and added") {
       }
 }
 
-TEST_CASE("packing into pairs and turning, with NaN, infinity and signed zeros kept") {
+TEST_CASE("packing into pairs and turning, with NaN, infinity and signed zeros kept", "[alone]") {
   for (index_t const rows : {1, 2, 31, 32, 33, 70})
     for (index_t const columns : {1, 15, 16, 64, 67}) {
       index_t const pitch = cog::cpu_detail::round_up(rows, 2) + 2;
@@ -182,7 +182,7 @@ TEST_CASE("attention of bf16 under every form") {
   });
 }
 
-TEST_CASE("bf16: what a query does not see changes nothing; what lies in strides is the same") {
+TEST_CASE("bf16: what a query does not see changes nothing; what lies in strides is the same", "[alone]") {
   under_each([] {
     problem<bf16> const x(ctx, 1, 2, 2, 77, 77, 8, 8);
     auto const clean = cog::attention_forward<cog::cog_rule>(x.q, x.k, x.v, cog::causal);
