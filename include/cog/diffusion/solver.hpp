@@ -296,7 +296,8 @@ struct dpm_run {
 }  // namespace detail
 
 /// DPM-Solver and DPM-Solver++ (Lu et al. 2022a, 2022b). The result is x at `end`, which is data but for a last trace
-/// of noise. Errors: steps below 1; an order outside 1 to 3, or above 2 for multistep; an end outside (0, 1).
+/// of noise. Errors: steps below 1; an order outside 1 to 3, or above 2 for multistep; an end outside (0, 1), or where
+/// the schedule has no noise.
 template <class Predict, floating T, int R, backend B, noise_schedule S>
 tensor<T, R, B> dpm_solver(Predict const& predict, tensor<T, R, B> const& x, S const& schedule,
                            dpm_options const& options = {}) {

@@ -20,6 +20,7 @@ auto patchify(X const& input, index_t p, patch_order order = patch_order::channe
     throw error("patchify: patches of ", p, " for pictures of shape ", x.extents());
   auto const cut = reshape(x, extents<6>{b, c, h / p, p, w / p, p});
   bool const first = order == patch_order::channels_first;
+  // Types are written out: nvcc's front end garbles those that are deduced here.
   return reshape(permuted(cut, first ? std::array<int, 6>{0, 2, 4, 1, 3, 5} : std::array<int, 6>{0, 2, 4, 3, 5, 1}),
                  extents<3>{b, h / p * (w / p), c * p * p});
 }
