@@ -7,7 +7,8 @@
 
 namespace cog::cpu_detail {
 
-/// Memory is asked for this many rows before their turn: about 8 KB, what is on its way at full bandwidth.
+/// Memory is asked for this many rows before their turn, into the second-level cache: about 8 KB, what is on its way at
+/// full bandwidth.
 template <class T>
 constexpr index_t rows_ahead(index_t width) {
   return 8192 / (std::max<index_t>(width, 1) * index_t(sizeof(T))) + 1;
@@ -28,7 +29,7 @@ struct row_dots {
       for (; c + 4 * size <= width; c += 4 * size)
 #pragma GCC unroll 4
         for (int u = 0; u < 4; ++u) {
-          __builtin_prefetch(row + ahead + c + u * size);
+          __builtin_prefetch(row + ahead + c + u * size, 0, 2);
           sum[u] = fma(S::load(x + c + u * size), S::load(row + c + u * size), sum[u]);
         }
       for (; c + size <= width; c += size) sum[0] = fma(S::load(x + c), S::load(row + c), sum[0]);
@@ -39,33 +40,42 @@ struct row_dots {
   }
 };
 
-/// out(c) += sum_{j < n} weight(j) row_{at(j)}(c), at(j) = j where `at` is null.
+/// out(c) += sum_{j < n} weight(j) row_{at(j)}(c), row after row; at(j) = j where `at` is null.
 struct row_sums {
+  /// Of Rows rows, some registers of columns from c on.
+  template <class S, int Rows, int Registers, class C, class T>
+  static COG_INLINE void add(C const* weight, T const* const (&row)[Rows], index_t ahead, index_t c, C* out) {
+    S sum[Registers];
+#pragma GCC unroll 8
+    for (int u = 0; u < Registers; ++u) sum[u] = S::load(out + c + u * S::size);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      S const share = S::repeat(weight + r);
+#pragma GCC unroll 8
+      for (int u = 0; u < Registers; ++u) {
+        __builtin_prefetch(row[r] + ahead + c + u * S::size, 0, 2);
+        sum[u] = fma(share, S::load(row[r] + c + u * S::size), sum[u]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int u = 0; u < Registers; ++u) sum[u].store(out + c + u * S::size);
+  }
   template <class S, int Rows, class C, class T>
   static COG_INLINE void group(C const* weight, rows_of<T> const& rows, index_t const* at, index_t first, index_t width,
                                C* out) {
     constexpr index_t size = S::size;
+    constexpr int registers = std::min<int>(8, 256 / (S::size * int(sizeof(T))));
     index_t const ahead = std::max<index_t>(Rows, rows_ahead<T>(width)) * rows.stride;
     T const* row[Rows];
-    S share[Rows];
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) {
-      row[r] = rows.data + (at ? at[first + r] : first + r) * rows.stride;
-      share[r] = S::repeat(weight + first + r);
-    }
+    for (int r = 0; r < Rows; ++r) row[r] = rows.data + (at ? at[first + r] : first + r) * rows.stride;
+    weight += first;
     index_t c = 0;
-    for (; c + size <= width; c += size) {
-      S even = S::load(out + c), odd = S(C(0));
-#pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) {
-        __builtin_prefetch(row[r] + ahead + c);
-        S& sum = r % 2 == 0 ? even : odd;
-        sum = fma(share[r], S::load(row[r] + c), sum);
-      }
-      (even + odd).store(out + c);
-    }
+    if (rows.stride == width && width * index_t(sizeof(T)) <= 1024)  // as memory has them; others are read beside each other
+      for (; c + registers * size <= width; c += registers * size) add<S, Rows, registers>(weight, row, ahead, c, out);
+    for (; c + size <= width; c += size) add<S, Rows, 1>(weight, row, ahead, c, out);
     for (; c < width; ++c)
-      for (int r = 0; r < Rows; ++r) out[c] += weight[first + r] * static_cast<C>(row[r][c]);
+      for (int r = 0; r < Rows; ++r) out[c] += weight[r] * static_cast<C>(row[r][c]);
   }
   template <class S, class C, class T>
   static COG_INLINE void run(C const* weight, rows_of<T> const& rows, index_t const* at, index_t n, index_t width,
