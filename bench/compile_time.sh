@@ -10,6 +10,11 @@
 # all: --check passes over (77) another one than the file was made with.
 set -eu
 
+case "$*" in
+  '' | --check | '--check memory') ;;
+  *) echo "usage: compile_time.sh [--check [memory]]" >&2; exit 2 ;;
+esac
+
 include_budget=2.5 growth=1.2 growth_of_seconds=1.2 memory_alone=
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 results=$root/bench/results/compile_time.json

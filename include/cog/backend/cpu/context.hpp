@@ -13,6 +13,10 @@
 #include <utility>
 #include <vector>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <cog/backend/cpu/threads.hpp>
 #include <cog/core/error.hpp>
 #include <cog/core/size_class.hpp>
@@ -48,10 +52,10 @@ class memory_pool {
         return p;
       }
     }
-    void* p = std::aligned_alloc(64, size);
+    void* p = new_block(size);
     if (!p) {
       release();
-      p = std::aligned_alloc(64, size);
+      p = new_block(size);
     }
     std::lock_guard lock(mutex_);
     if (!p) throw error("out of memory: ", bytes, " bytes wanted, ", usage_.in_use, " in use");
@@ -95,6 +99,20 @@ class memory_pool {
   }
 
  private:
+  /// Null if there is no memory. Large blocks lie in huge pages where the system has them: what streams through memory
+  /// then does not wait for the page tables.
+  static void* new_block(std::size_t size) {
+#if defined(__linux__)
+    constexpr std::size_t huge_page = std::size_t{1} << 21;
+    if (size >= huge_page) {
+      void* const p = std::aligned_alloc(huge_page, size);
+      if (p) madvise(p, size, MADV_HUGEPAGE);  // a wish: it may fail
+      return p;
+    }
+#endif
+    return std::aligned_alloc(64, size);
+  }
+
   void count(std::size_t size) {
     usage_.in_use += size;
     usage_.peak = std::max(usage_.peak, usage_.in_use);
