@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstring>
 #include <ctime>
-#include <vector>
 
 #include <cog/backend/cpu/context.hpp>
 #include <cog/backend/cpu/pairs.hpp>
@@ -66,7 +65,7 @@ __attribute__((target("avx512f,avx512bf16"))) inline void pair_chains(int steps)
 #pragma GCC unroll 10
     for (int c = 0; c < chains; ++c) __asm__ volatile("vdpbf16ps %2, %1, %0" : "+v"(sum[c]) : "v"(a), "v"(b));
 }
-/// Four sums in tiles, one after the other, as pair_product keeps them.
+/// Four sums in tiles, one after the other, as multiply_in_tiles keeps them.
 inline void pair_tiles(int steps) {
   using tiles = cog::cpu_detail::amx_tiles;
   cog::cpu_detail::tile_shapes shapes;
@@ -91,15 +90,18 @@ inline double pair_peak([[maybe_unused]] cog::cpu_context const& ctx) {
   return 0;
 }
 
-/// A memcpy of `bytes` on all threads.
+/// A memcpy of `bytes` on all threads, in memory of the same kind as tensors'.
 class plain_copy {
  public:
   plain_copy(cog::cpu_context const& ctx, std::size_t bytes)
-      : ctx_(ctx), part_(bytes / static_cast<std::size_t>(ctx.threads())), from_(bytes, 1), to_(bytes, 2) {}
+      : ctx_(ctx), part_(bytes / static_cast<std::size_t>(ctx.threads())), from_(ctx, static_cast<cog::index_t>(bytes)), to_(ctx, static_cast<cog::index_t>(bytes)) {
+    std::memset(from_.get(), 1, bytes);
+    std::memset(to_.get(), 2, bytes);
+  }
 
   void operator()() {
     ctx_.run(ctx_.threads(), [&](cog::index_t t) {
-      std::memcpy(to_.data() + static_cast<std::size_t>(t) * part_, from_.data() + static_cast<std::size_t>(t) * part_, part_);
+      std::memcpy(to_.get() + static_cast<std::size_t>(t) * part_, from_.get() + static_cast<std::size_t>(t) * part_, part_);
     });
   }
   /// Read and written.
@@ -108,7 +110,7 @@ class plain_copy {
  private:
   cog::cpu_context const& ctx_;
   std::size_t part_;
-  std::vector<char> from_, to_;
+  cog::cpu_detail::scratch<char> from_, to_;
 };
 
 /// Bytes read plus bytes written a second by a plain copy.
@@ -146,11 +148,12 @@ class in_turn {
 inline double read_bandwidth(cog::cpu_context const& ctx, std::size_t bytes) {
   using S = cog::cpu_detail::simd<float>;
   constexpr std::size_t sums = 8, step = sums * S::size;
-  std::vector<float> const x(bytes / sizeof(float), 1.0f);
-  std::size_t const part = x.size() / static_cast<std::size_t>(ctx.threads()) / step * step;
+  std::size_t const n = bytes / sizeof(float), part = n / static_cast<std::size_t>(ctx.threads()) / step * step;
+  cog::cpu_detail::scratch<float> const x(ctx, static_cast<cog::index_t>(n));
+  std::fill_n(x.get(), n, 1.0f);
   return best_rate(static_cast<double>(part * sizeof(float)) * ctx.threads(), [&] {
     ctx.run(ctx.threads(), [&](cog::index_t t) {
-      float const* const p = x.data() + static_cast<std::size_t>(t) * part;
+      float const* const p = x.get() + static_cast<std::size_t>(t) * part;
       S sum[sums];
       for (S& s : sum) s = S(0.0f);
       for (std::size_t i = 0; i < part; i += step)
