@@ -29,8 +29,8 @@ struct cog_rule {
     return abs(s);
   }
   template <class S> static COG_HD COG_INLINE S weight(S s, S p) {
-    using math::copysign, math::where;
-    return where(s == S(0), S(0), copysign(p, s));
+    using math::with_sign_of;
+    return with_sign_of(p, s);
   }
   template <class S> static COG_HD COG_INLINE S gradient(S s, S p, S g, S mean) {
     using math::abs;

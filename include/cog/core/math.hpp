@@ -34,6 +34,8 @@ template <real S> COG_HD S cos(S x) { return std::cos(x); }
 template <real S> COG_HD S pow(S x, S y) { return std::pow(x, y); }
 /// |a| with the sign bit of s.
 template <real S> COG_HD S copysign(S a, S s) { return std::copysign(a, s); }
+/// p >= 0 with the sign of s; 0 where s is 0.
+template <real S> COG_HD S with_sign_of(S p, S s) { return s == S(0) ? S(0) : std::copysign(p, s); }
 template <real S> COG_HD S floor(S x) { return std::floor(x); }
 template <real S> COG_HD S fma(S a, S b, S c) { return a * b + c; }  // contracted where the target has the instruction
 template <scalar S> COG_HD S abs(S x) { return x < S(0) ? S(-x) : x == S(0) ? S(0) : x; }

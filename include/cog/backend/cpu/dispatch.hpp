@@ -245,6 +245,11 @@ COG_INLINE wide<N, T> copysign(wide<N, T> const& a, wide<N, T> const& s) {
   return wide<N, T>::from_bits((a.bits().bits & all_but_sign<T>) | (s.bits().bits & ~all_but_sign<T>));
 }
 template <int N, class T>
+COG_INLINE wide<N, T> with_sign_of(wide<N, T> const& p, wide<N, T> const& s) {
+  wide_mask<N, T> const some = s != wide<N, T>(0);
+  return wide<N, T>::from_bits((p.bits().bits | (s.bits().bits & ~all_but_sign<T>)) & some.bits);
+}
+template <int N, class T>
 COG_INLINE wide<N, T> sign(wide<N, T> const& a) {
   return to_number(wide<N, T>(0) < a) - to_number(a < wide<N, T>(0));
 }
@@ -274,7 +279,9 @@ COG_INLINE wide<N> shift_into_exponent(wide<N> const& a) {
 }
 template <int N>
 COG_INLINE wide<N> bf16_pairs(wide<N> const& low, wide<N> const& high) {
-  return wide<N>::from_bits(((low.bits().bits + 0x8000) >> 16 & 0xffff) | ((high.bits().bits + 0x8000) & ~0xffff));
+  typedef std::uint32_t raw __attribute__((vector_size(4 * N)));
+  raw const lower = (reinterpret_cast<raw>(low.v) + 0x8000) >> 16, upper = (reinterpret_cast<raw>(high.v) + 0x8000) & 0xffff0000u;
+  return wide<N>::from_bits(reinterpret_cast<typename wide_mask<N, float>::raw>(lower | upper));
 }
 template <int N>
 COG_INLINE wide<N> floor(wide<N> const& a) {
@@ -291,6 +298,14 @@ COG_INLINE wide<N> floor(wide<N> const& a) {
 COG_INLINE wide<16> fraction(wide<16> const& y) {
   wide<16> x;
   __asm__("vreduceps $9, %1, %0" : "=v"(x.v) : "v"(y.v));
+  return x;
+}
+COG_INLINE wide<16> with_sign_of(wide<16> const& p, wide<16> const& s) {
+  wide<16> x = p;
+  wide<16> const zero = 0.0f, bit = -0.0f;
+  unsigned short some;
+  __asm__("vcmpneqps %2, %1, %0" : "=Yk"(some) : "v"(s.v), "v"(zero.v));
+  __asm__("vpternlogd $0xf8, %2, %1, %0%{%3%}%{z%}" : "+v"(x.v) : "v"(s.v), "v"(bit.v), "Yk"(some));  // p | s & bit
   return x;
 }
 COG_INLINE wide<16> times_power(wide<16> const& p, wide<16> const& y) {

@@ -258,6 +258,18 @@ template <class T> COG_INLINE simd<T> copysign(simd<T> a, simd<T> s) {
   return packet::por(packet::pandnot(a.v, bit), packet::pand(s.v, bit));
 }
 
+template <class T> COG_INLINE simd<T> with_sign_of(simd<T> p, simd<T> s) {
+  auto const bit = packet::pset1<typename simd<T>::raw>(T(-0.0));
+  return where(s == simd<T>(T(0)), simd<T>(T(0)), simd<T>(packet::por(p.v, packet::pand(s.v, bit))));
+}
+#if defined(EIGEN_VECTORIZE_AVX512DQ)
+COG_INLINE simd<float> with_sign_of(simd<float> p, simd<float> s) {
+  auto const some = _mm512_cmp_ps_mask(s.v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+  auto const bits = [](__m512 x) { return _mm512_castps_si512(x); };
+  return _mm512_castsi512_ps(_mm512_maskz_ternarylogic_epi32(some, bits(p.v), bits(s.v), bits(_mm512_set1_ps(-0.0f)), 0xf8));  // p | s & bit
+}
+#endif
+
 /// e^x. float: range reduction x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial of degree 6; results below 2^-126 are 0.
 template <class T>
 COG_INLINE simd<T> exp(simd<T> x) {
