@@ -9,7 +9,8 @@
 
 using namespace attention_test;
 using cog::bf16;
-using cog::cpu_detail::chosen_pair_product, cog::cpu_detail::pair_product, cog::cpu_detail::rows_of;
+using cog::cpu_detail::chosen_pair_unit, cog::cpu_detail::pair_product, cog::cpu_detail::pair_unit,
+    cog::cpu_detail::rows_of, cog::cpu_detail::side_work;
 
 namespace {
 
@@ -76,15 +77,25 @@ struct emulated_tiles {
   }
 };
 
+struct counted_tiles : emulated_tiles {
+  static inline index_t products = 0;
+  template <int Sum, int A, int B>
+  static void dot() {
+    emulated_tiles::dot<Sum, A, B>();
+    ++products;
+  }
+};
+constexpr pair_unit emulated_amx{cog::cpu_detail::multiply_in_tiles<emulated_tiles>, true};
+
 struct form {
   char const* name;
-  pair_product* product;
+  pair_unit const* unit;
 };
 std::vector<form> forms() {
-  std::vector<form> all{{"emulated tiles", cog::cpu_detail::pair_product_in_tiles<emulated_tiles>}};
-  if (auto* const best = cog::cpu_detail::best_pair_product()) all.push_back({"the best of this machine", best});
+  std::vector<form> all{{"emulated tiles", &emulated_amx}};
+  if (auto* const best = cog::cpu_detail::best_pair_unit()) all.push_back({"the best of this machine", best});
 #if defined(__x86_64__) && defined(__GNUC__)
-  if (__builtin_cpu_supports("avx512bf16")) all.push_back({"AVX512-BF16", cog::cpu_detail::avx512_pair_product});
+  if (__builtin_cpu_supports("avx512bf16")) all.push_back({"AVX512-BF16", &cog::cpu_detail::avx512_pair_unit});
 #endif
   return all;
 }
@@ -95,11 +106,11 @@ void under_each(F const& f) {
   auto all = forms();
   all.push_back({"none: in float", nullptr});
   for (auto const& form : all) {
-    chosen_pair_product() = form.product;
+    chosen_pair_unit() = form.unit;
     INFO(form.name);
     f();
   }
-  chosen_pair_product() = cog::cpu_detail::best_pair_product();
+  chosen_pair_unit() = cog::cpu_detail::best_pair_unit();
 }
 
 }  // namespace
@@ -120,8 +131,7 @@ TEST_CASE("pairs of every shape, into zeros and added") {
         for (bool const add : {false, true})
           for (auto const& form : forms()) {
             std::vector<float> out(static_cast<std::size_t>(rows * stride), 7.0f);
-            form.product({a.data(), a_stride}, rows, {packed.data(), b_stride}, pairs, out.data(), stride, columns,
-                         add);
+            (*form.unit)({{a.data(), a_stride}, rows, {packed.data(), b_stride}, pairs, out.data(), stride, columns, add});
             double worst = 0;
             bool untouched = true;
             for (index_t i = 0; i < rows; ++i)
@@ -139,6 +149,40 @@ TEST_CASE("pairs of every shape, into zeros and added") {
             CHECK(untouched);
           }
       }
+}
+
+TEST_CASE("what is done beside products comes in even pieces, all of them") {
+  std::vector<bf16> const a(64 * 64, bf16(1.0f));
+  std::vector<float> const b(32 * 64, 0.0f);
+  std::vector<float> out(64 * 64, 0.0f);
+  constexpr index_t steps = 8 + 6, each = 4;  // products of tiles
+  pair_product const two[] = {{{a.data(), 64}, 64, {b.data(), 64}, 32, out.data(), 64, 64, false},
+                              {{a.data(), 64}, 33, {b.data(), 64}, 17, out.data(), 64, 64, true}};
+  struct pieces {
+    index_t all, made = 0;
+    bool even = true;
+    static void piece(void* of) {
+      auto& x = *static_cast<pieces*>(of);
+      index_t const step = counted_tiles::products / each;
+      x.even = x.even && x.made * steps < step * x.all && x.made * steps >= (step - 1) * x.all;
+      ++x.made;
+    }
+  };
+  for (index_t const n : {0, 1, 5, 14, 16, 97}) {
+    counted_tiles::products = 0;
+    pieces counted{n};
+    side_work work(pieces::piece, &counted, n);
+    cog::cpu_detail::multiply_in_tiles<counted_tiles>(two, 2, &work);
+    CHECK(counted_tiles::products == steps * each);
+    CHECK(counted.made == n);
+    CHECK(counted.even);
+    work.finish();
+    CHECK(counted.made == n);
+  }
+  pieces left{3};
+  side_work alone(pieces::piece, &left, 3);
+  alone.finish();
+  CHECK(left.made == 3);
 }
 
 TEST_CASE("packing into pairs and turning, with NaN, infinity and signed zeros kept", "[alone]") {
@@ -178,6 +222,19 @@ TEST_CASE("attention of bf16 under every form") {
     for (index_t const d : {0, 3}) {
       problem<bf16> const x(ctx, 1, 1, 1, 9, 11, d, 3 - d);
       check_both(x, cog::no_mask, sees_all());
+    }
+  });
+}
+
+TEST_CASE("attention of bf16 where the largest scores come late, early, and are of any size") {
+  under_each([] {
+    for (double const growth : {0.0, 0.02, -0.02, 0.2}) {
+      problem<bf16> x(ctx, 1, 2, 1, 70, 700, 16, 16, 11);
+      for (index_t j = 0; j < 700; ++j)
+        for (index_t d = 0; d < 16; ++d) x.k(0, 0, j, d) = bf16(static_cast<float>(x.k(0, 0, j, d)) * static_cast<float>(std::fabs(growth * double(growth < 0 ? 700 - j : j)) + 0.5));
+      INFO("growth " << growth);
+      check_both(x, cog::no_mask, sees_all(), 3e-2);
+      check_both(x, cog::causal, sees_causal(70, 700), 3e-2);
     }
   });
 }

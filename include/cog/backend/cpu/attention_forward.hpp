@@ -1,7 +1,7 @@
 // Attention forward on the CPU: a task takes tiles of 64 queries through all the keys they see, block by block, with a running
 // softmax. Memory is O(N) in all; one exponential a score; both products run at the rate of the multiply-add units. The
 // queries of a tile share a key head: (position, head of the group) pairs, so grouped heads fill the lanes. bf16 goes
-// through pair_product where the machine has one. The result does not depend on the number of threads.
+// through a pair_unit where the machine has one. The result does not depend on the number of threads.
 #pragma once
 
 #include <array>
@@ -28,7 +28,7 @@ template <class C>
 struct weights_of {
   index_t from, to, n;
   C factor;
-  C *scores, *visible, *reference, *total, *largest;
+  C *scores, *weights, *visible, *reference, *total, *largest;
 };
 
 /// largest(i) = the largest exponent of lane i; says whether one outgrows its reference. Pairs: the factor is not in
@@ -72,14 +72,17 @@ struct find_largest {
 };
 
 /// scores -> weights relative to e^reference; adds to the totals. The difference of exponents is rounded, not they
-/// themselves: scores may be of any size. Pairs: n is even, and weights 2p and 2p + 1 go to row p as bf16.
-template <class Rule, bool Masked, bool Pairs>
+/// themselves: scores may be of any size. Weights may take the place of scores. Pairs: n is even, and weights 2p and
+/// 2p + 1 go to row p as bf16. Search: largest(i) becomes no less than the largest exponent of lane i above its reference.
+template <class Rule, bool Masked, bool Pairs, bool Search = false>
 struct weigh_scores {
   template <class S, class C>
-  static COG_INLINE S weight(weights_of<C> const& x, index_t at, S const& factor, S const& reference, S& total) {
+  static COG_INLINE S weight(weights_of<C> const& x, index_t at, S const& factor, S const& reference, S& total, S& top) {
     S s = S::load_aligned(x.scores + at);
     if constexpr (Pairs) s = s * factor;
-    S p = exp_decay<Pairs ? 3 : 5>(Rule::exponent(s) - reference);
+    S const above = Rule::exponent(s) - reference;
+    if constexpr (Search) top = fast_max(top, above);
+    S p = exp_decay<Pairs ? 3 : 5>(above);
     S w = Rule::weight(s, p);
     if constexpr (Masked) {
       auto const sees = S::load_aligned(x.visible + at) > S(C(0));
@@ -95,19 +98,21 @@ struct weigh_scores {
     S const factor = x.factor;
     for (index_t c = x.from; c < x.to; c += S::size) {
       S const reference = S::load_aligned(x.reference + c);
-      S total = S::load_aligned(x.total + c);
+      S total = S::load_aligned(x.total + c), top = S(C(0));
+      if constexpr (Search) top = S::load_aligned(x.largest + c);
       if constexpr (Pairs) {
         for (index_t j = 0; j < x.n; j += 2) {
-          S const even = weight(x, j * tile_width + c, factor, reference, total);
-          S const odd = weight(x, (j + 1) * tile_width + c, factor, reference, total);
-          bf16_pairs(even, odd).store_aligned(x.scores + j / 2 * tile_width + c);
+          S const even = weight(x, j * tile_width + c, factor, reference, total, top);
+          S const odd = weight(x, (j + 1) * tile_width + c, factor, reference, total, top);
+          bf16_pairs(even, odd).store_aligned(x.weights + j / 2 * tile_width + c);
         }
       } else {
 #pragma GCC unroll 4
         for (index_t j = 0; j < x.n; ++j)
-          weight(x, j * tile_width + c, factor, reference, total).store_aligned(x.scores + j * tile_width + c);
+          weight(x, j * tile_width + c, factor, reference, total, top).store_aligned(x.weights + j * tile_width + c);
       }
       total.store_aligned(x.total + c);
+      if constexpr (Search) top.store_aligned(x.largest + c);
     }
   }
 };
@@ -120,6 +125,13 @@ template <attention_rule Rule, class C, class Stored = C>
 class forward_tile {
   using S = simd<C>;
   static constexpr bool in_pairs = !std::same_as<Stored, C>;
+  static constexpr std::size_t stages = in_pairs ? 3 : 1;
+
+  struct key_part {
+    C* scores = nullptr;  // [key_block, 64]; once weighed, half as many rows of pairs of weights
+    index_t keys = 0;
+    rows_of<Stored> rows{}, values{};
+  };
 
  public:
   template <class T>
@@ -127,6 +139,7 @@ class forward_tile {
   template <class T>
   using value_source = std::conditional_t<in_pairs, pair_columns, row_source<Stored, T>>;
   using stored = Stored;
+  static constexpr bool keeps_keys = in_pairs;  // of a block until the next but one is taken in
   static constexpr index_t most = tile_width;  // queries
   static constexpr index_t key_block = in_pairs ? 128 : 64, edge_block = 32;
   std::array<query_lane, most> lanes;
@@ -134,15 +147,17 @@ class forward_tile {
   forward_tile(cpu_context const& ctx, index_t width, index_t value_width)
       : width_(width),
         value_width_(value_width),
-        memory_(ctx, tile_width * (width + 1 + 2 * key_block + value_width + 3 + std::max(width, value_width))) {
+        memory_(ctx, tile_width * (width + 1 + (1 + index_t(stages)) * key_block + value_width + 3 + std::max(width, value_width))) {
     query_ = memory_.get();                        // [D, 64], or [D / 2, 64] pairs
-    scores_ = query_ + (width + 1) * tile_width;   // [key_block, 64]
-    visible_ = scores_ + key_block * tile_width;   // [key_block, 64]
-    out_ = visible_ + key_block * tile_width;      // [E, 64]
+    visible_ = query_ + (width + 1) * tile_width;  // [key_block, 64]
+    C* end = visible_ + key_block * tile_width;
+    for (key_part& part : parts_) part.scores = std::exchange(end, end + key_block * tile_width);
+    out_ = end;                                    // [E, 64]
     reference_ = out_ + value_width * tile_width;  // [64]
     total_ = reference_ + tile_width;              // [64]
     largest_ = total_ + tile_width;                // [64]
     rows_ = largest_ + tile_width;                 // [64, D or E]
+    if constexpr (in_pairs) unit_ = *chosen_pair_unit().load(std::memory_order_relaxed);
   }
 
   /// Row i of the queries before `start`, of the results after `finish`.
@@ -169,6 +184,7 @@ class forward_tile {
     std::fill_n(out_, value_width_ * tile_width, C(0));
     std::fill_n(total_, tile_width, C(0));
     std::fill_n(reference_, tile_width, std::numeric_limits<C>::lowest());
+    fresh_ = true;
     some_ = {std::numeric_limits<index_t>::max(), 0};
     all_ = {0, some_.begin};
     for (index_t i = 0; i < n; ++i) {
@@ -202,26 +218,32 @@ class forward_tile {
   void absorb(Mask const& mask, index_t batch, index_t first, index_t n, rows_of<Stored> k, rows_of<Stored> v) {
     bool const masked = Mask::by_key || first < all_.begin || first + n > all_.end;
     from_ = 0, to_ = columns_;
+    if constexpr (in_pairs) {
+      if (!masked) return absorb_whole(n, k, v);
+      settle();
+    }
     index_t const keys = in_pairs ? round_up(n, 2) : n;  // where n is odd, that is one which nobody sees
     if (masked && !mark(mask, batch, first, keys)) return;
     index_t const columns = to_ - from_;
-    rows_of<C> const query{query_ + from_, tile_width}, weights{scores_ + from_, tile_width};
+    C* const scores = parts_[0].scores;
+    rows_of<C> const query{query_ + from_, tile_width}, weights{scores + from_, tile_width};
     if constexpr (in_pairs) {
-      auto* const product = chosen_pair_product().load(std::memory_order_relaxed);
-      product(k, n, query, blocks_of(width_, 2), scores_ + from_, tile_width, columns, false);
-      weigh(keys, masked);
-      if (masked && !all_finite(v, value_width_, keys)) {
+      key_part const part{scores, n, k, v};
+      unit_(scores_of(part));
+      weigh<true>(scores, keys);
+      if (!all_finite(v, value_width_, keys)) {
         auto const weight = [&](index_t j, index_t c) {
           auto const pair = bits_as<std::uint32_t>(weights(j / 2, c));
           return bits_as<float>(j % 2 == 0 ? pair << 16 : pair & 0xffff0000u);
         };
         multiply_visible(v, value_width_, weight, visible_ + from_, keys, out_ + from_, columns);
       } else {
-        product(v, value_width_, weights, keys / 2, out_ + from_, tile_width, columns, true);
+        unit_(sums_of(part));
       }
     } else {
-      multiply(by_row(k), n, query, width_, scores_ + from_, tile_width, columns, false);
-      weigh(n, masked);
+      multiply(by_row(k), n, query, width_, scores + from_, tile_width, columns, false);
+      if (masked) weigh<true>(scores, n);
+      else weigh<false>(scores, n);
       if (masked && !all_finite(v, n, value_width_))
         multiply_visible(by_column(v), value_width_, weights, visible_ + from_, n, out_ + from_, columns);
       else multiply(by_column(v), value_width_, weights, n, out_ + from_, tile_width, columns, true);
@@ -230,6 +252,7 @@ class forward_tile {
 
   /// Leaves normalised rows of values, and logsumexp(i). A query that saw nothing has 0 and -inf.
   void finish() {
+    if constexpr (in_pairs) settle();
     for (index_t c = 0; c < columns_; c += S::size) {
       S const total = S::load_aligned(total_ + c);
       S const logsumexp = S::load_aligned(reference_ + c) + log(total);
@@ -280,18 +303,88 @@ class forward_tile {
     return true;
   }
 
+  weights_of<C> weights_in(C* scores, index_t n) const {
+    return {from_, to_, n, factor_, scores, scores, visible_, reference_, total_, largest_};
+  }
+  /// Whether an exponent has outgrown the reference of its lane.
+  template <bool Masked>
+  bool outgrown(weights_of<C> const& x) const {
+    bool some = false;
+    dispatch<find_largest<Rule, Masked, in_pairs>, C>(x, &some);
+    return some;
+  }
   /// scores -> weights relative to e^reference; adds to the totals.
   template <bool Masked>
-  void weigh(index_t n) {
-    weights_of<C> const x{from_, to_, n, factor_, scores_, visible_, reference_, total_, largest_};
-    bool outgrown = false;
-    dispatch<find_largest<Rule, Masked, in_pairs>, C>(x, &outgrown);
-    if (outgrown) move_reference();
+  void weigh(C* scores, index_t n) {
+    weights_of<C> const x = weights_in(scores, n);
+    if (outgrown<Masked>(x)) move_reference();
     dispatch<weigh_scores<Rule, Masked, in_pairs>, C>(x);
   }
-  void weigh(index_t n, bool masked) {
-    if (masked) weigh<true>(n);
-    else weigh<false>(n);
+  // ---- In pairs, keys that all queries see
+
+  pair_product scores_of(key_part const& x) const {
+    return {x.rows, x.keys, {query_ + from_, tile_width}, blocks_of(width_, 2), x.scores + from_, tile_width, to_ - from_, false};
+  }
+  pair_product sums_of(key_part const& x) const {
+    return {x.values, value_width_, {x.scores + from_, tile_width}, blocks_of(x.keys, 2), out_ + from_, tile_width, to_ - from_, true};
+  }
+
+  /// Weighs them, while products are made. That no exponent has outgrown its reference is seen afterwards: seldom has one, and all is
+  /// done again.
+  void weigh_beside(key_part const& x, pair_product const* products, int count) {
+    weights_of<C> const all = weights_in(x.scores, x.keys);
+    if (fresh_ && outgrown<false>(all)) move_reference();
+    fresh_ = false;
+    alignas(64) C totals[tile_width];
+    std::copy_n(total_, tile_width, totals);
+    std::fill_n(largest_, tile_width, C(0));
+    struct {
+      weights_of<C> left;
+      index_t piece;
+    } keys{all, count > 0 ? 8 : x.keys};  // a few steps of a product take as long as 8
+    auto const weigh_some = [](void* of) {
+      auto& [left, piece] = *static_cast<decltype(keys)*>(of);
+      weights_of<C> some = left;
+      some.n = std::min(piece, left.n);
+      dispatch<weigh_scores<Rule, false, true, true>, C>(some);
+      left.n -= some.n;
+      left.scores += piece * tile_width;
+      left.weights += piece / 2 * tile_width;
+    };
+    side_work weighing(weigh_some, &keys, blocks_of(x.keys, keys.piece));
+    if (count > 0) unit_.multiply(products, count, &weighing);
+    weighing.finish();
+    if (*std::max_element(largest_, largest_ + columns_) <= reference_slack<C>) return;
+    std::copy_n(totals, tile_width, total_);
+    unit_(scores_of(x));
+    weigh<false>(x.scores, x.keys);
+  }
+
+  void absorb_whole(index_t n, rows_of<Stored> k, rows_of<Stored> v) {
+    key_part& next = parts_[0];
+    next = {next.scores, n, k, v};
+    if (unit_.beside_vectors) return advance();
+    unit_(scores_of(next));
+    weigh_beside(next, nullptr, 0);
+    unit_(sums_of(next));
+    next.keys = 0;
+  }
+
+  /// Three stages: while the scores of the next keys are made, those before them are weighed, and the values before these are added up.
+  void advance() {
+    from_ = 0, to_ = columns_;
+    auto const& [next, scored, weighed] = parts_;
+    std::array<pair_product, 2> products;
+    int count = 0;
+    if (next.keys > 0) products[static_cast<std::size_t>(count++)] = scores_of(next);
+    if (weighed.keys > 0) products[static_cast<std::size_t>(count++)] = sums_of(weighed);
+    if (scored.keys > 0) weigh_beside(scored, products.data(), count);
+    else unit_.multiply(products.data(), count, nullptr);
+    parts_[2].keys = 0;
+    std::rotate(parts_.begin(), parts_.end() - 1, parts_.end());
+  }
+  void settle() {
+    while (parts_[1].keys > 0 || parts_[2].keys > 0) advance();
   }
 
   void move_reference() {
@@ -311,7 +404,10 @@ class forward_tile {
   index_t from_ = 0, to_ = 0;  // the lanes of the block at hand
   key_range some_{}, all_{};   // keys that some query sees; that every query sees
   scratch<C> memory_;
-  C *query_, *scores_, *visible_, *out_, *reference_, *total_, *largest_, *rows_;
+  C *query_, *visible_, *out_, *reference_, *total_, *largest_, *rows_;
+  std::array<key_part, stages> parts_;
+  pair_unit unit_{};
+  bool fresh_ = true;
 };
 
 /// The forward pass in tiles of Tile::most queries; see attention_forward.
@@ -338,7 +434,7 @@ void forward_in_tiles(cpu_context const& ctx, attention_arguments<T, Mask> const
   index_t const bundles = blocks_of(tiles, together);
 
   using stored = typename Tile::stored;
-  typename Tile::template key_source<T> const k(ctx, a.k, tiles > 2);
+  typename Tile::template key_source<T> const k(ctx, a.k, Tile::keeps_keys || tiles > 2);
   typename Tile::template value_source<T> const v(ctx, a.v, tiles > 2);
   run_tasks(ctx, batch * key_heads * bundles * splits, little, [&](index_t task) {
     index_t const split = task % splits, bh = task / splits / bundles, b = bh / key_heads, key_head = bh % key_heads;
@@ -425,7 +521,7 @@ void attention_forward(cpu_context const& ctx, attention_arguments<T, Mask> cons
   index_t const rows = a.q.extents[2] * (a.q.extents[1] / a.k.extents[1]);  // queries of one key head
   if (rows <= forward_rows<Rule, T>::most) return forward_in_tiles<forward_rows<Rule, T>>(ctx, a);
   if constexpr (std::same_as<T, bf16>)
-    if (chosen_pair_product()) return forward_in_tiles<forward_tile<Rule, float, bf16>>(ctx, a);
+    if (chosen_pair_unit()) return forward_in_tiles<forward_tile<Rule, float, bf16>>(ctx, a);
   forward_in_tiles<forward_tile<Rule, compute_t<T>>>(ctx, a);
 }
 

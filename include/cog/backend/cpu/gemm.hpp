@@ -1,7 +1,7 @@
 // Products on the CPU. The right operand is packed once into panels of 64 columns, in the order the kernel reads them; a
 // task passes a block of rows of the left one, packed by itself where they do not lie right, along a group of panels. The sums
 // are made by the kernel of attention (multiply) in the result where that can hold them, else in a tile that stays in the
-// cache. bf16 goes through pair_product where the machine has one. In which pieces a sum is made depends on the shape and the
+// cache. bf16 goes through a pair_unit where the machine has one. In which pieces a sum is made depends on the shape and the
 // kernel alone, so that bits do not depend on the number of threads. Products of a few vectors read their matrix once, where
 // it lies.
 #pragma once
@@ -238,11 +238,11 @@ struct element_form {
   }
 };
 
-/// In pairs, through `product`.
+/// In pairs, by `unit`.
 struct pair_form {
   using C = float;
   using left = bf16;
-  pair_product* product;
+  pair_unit unit;
 
   static index_t panel_rows(index_t k) { return blocks_of(k, 2); }
   static bool in_place(view<bf16 const, 2> const& a) { return a.strides[1] == 1 && a.extents[1] % 2 == 0; }
@@ -276,7 +276,7 @@ struct pair_form {
   void multiply_panel(left_part<left> const& x, index_t rows, float const* b, index_t pitch, index_t k, index_t at, float* sums,
                       index_t stride, index_t columns, bool add) const {
     index_t const pairs = blocks_of(std::min(depth, k - at), 2);
-    product({x.a.data + at - x.first, x.a.row}, rows, {b + at / 2 * pitch, pitch}, pairs, sums, stride, columns, add);
+    unit({{x.a.data + at - x.first, x.a.row}, rows, {b + at / 2 * pitch, pitch}, pairs, sums, stride, columns, add});
   }
 };
 
@@ -402,8 +402,8 @@ void gemm(cpu_context const& ctx, gemm_arguments<T> const& g) {
   }
 #endif
   if constexpr (std::same_as<T, bf16>)
-    if (auto* const product = chosen_pair_product().load(std::memory_order_relaxed))
-      return product_in_panels<Activation>(ctx, g, pair_form{product}, little);
+    if (auto* const unit = chosen_pair_unit().load(std::memory_order_relaxed))
+      return product_in_panels<Activation>(ctx, g, pair_form{*unit}, little);
   product_in_panels<Activation>(ctx, g, element_form<T>{}, little);
 }
 

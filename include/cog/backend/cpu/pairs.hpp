@@ -1,7 +1,7 @@
 // Products of bf16 with sums in float, as processors have instructions for them: along the summed axis, elements go in
 // pairs. The left operand is rows of neighbours, the right one rows of pairs, each in the 32 bits of a float. One
-// layout and one signature for two forms, chosen at run time: AMX tiles and AVX512-BF16. A machine where neither beats
-// float computes in float instead (`chosen_pair_product` is null). Tests run AMX by emulated tiles too.
+// layout and one signature for two units, chosen at run time: AMX tiles and AVX512-BF16. A machine where neither beats
+// float computes in float instead (`chosen_pair_unit` is null). Tests run AMX by emulated tiles too.
 #pragma once
 
 #include <atomic>
@@ -16,8 +16,44 @@ namespace cog::cpu_detail {
 /// of
 /// 16. The first of a pair is in the low half. Products and sums are of float; what is below 2^-126 counts as 0. Each
 /// sum runs over p in order, so that <x, y> and <y, x> are the same to the bit.
-using pair_product = void(rows_of<bf16> const& a, index_t rows, rows_of<float> const& b, index_t pairs, float* out,
-                          index_t stride, index_t columns, bool add);
+struct pair_product {
+  rows_of<bf16> a;
+  index_t rows;
+  rows_of<float> b;
+  index_t pairs;
+  float* out;
+  index_t stride, columns;
+  bool add;
+};
+
+/// What else there is to do while products are made: calls of piece(of), as many as `pieces`.
+class side_work {
+ public:
+  side_work(void (*piece)(void*), void* of, index_t pieces) : piece_(piece), of_(of), pieces_(pieces) {}
+
+  /// Those due after one more of so many steps, if all are to be spread evenly over them.
+  COG_INLINE void step(index_t steps) {
+    for (++step_; done_ * steps < step_ * pieces_ && done_ < pieces_; ++done_) piece_(of_);
+  }
+  /// Those that are left.
+  void finish() {
+    for (; done_ < pieces_; ++done_) piece_(of_);
+  }
+
+ private:
+  void (*piece_)(void*);
+  void* of_;
+  index_t pieces_, step_ = 0, done_ = 0;
+};
+
+/// What makes such products.
+struct pair_unit {
+  /// One product after the other. A unit that works beside_vectors does `beside`, if it is not null, meanwhile.
+  void (*multiply)(pair_product const* products, int count, side_work* beside);
+  bool beside_vectors;
+
+  void operator()(pair_product const& product) const { multiply(&product, 1, nullptr); }
+};
 
 // ---- Tiles of 16 rows of 64 bytes: 16 x 16 sums, 16 rows of 16 pairs, 16 pairs of 16 columns
 
@@ -29,44 +65,65 @@ struct alignas(64) tile_shapes {
   std::uint8_t rows[16] = {};
 };
 
-/// Sums stay in the tiles I... while the pairs go past: 4 holds those of a, 5 those of b.
-template <class Tiles, int... I>
-void multiply_in_tiles(std::integer_sequence<int, I...>, rows_of<bf16> const& a, rows_of<float> const& b, index_t pairs,
-                       index_t step, float* out, index_t stride, bool add) {
-  (..., (add ? Tiles::template load<I>(out + 16 * I, 4 * stride) : Tiles::template zero<I>()));
-  for (index_t p = 0; p < pairs; p += step) {
-    Tiles::template load<4>(a.data + 2 * p, 2 * a.stride);
-    (..., (Tiles::template load<5>(b.data + p * b.stride + 16 * I, 4 * b.stride), Tiles::template dot<I, 4, 5>()));
+/// Sums stay in the tiles I... while the pairs go past: 4 holds those of a, 5 and 6 in turn those of b.
+template <class Tiles, int... I, class Step>
+void multiply_in_tiles(std::integer_sequence<int, I...>, pair_product const& x, index_t depth, Step const& step) {
+  (..., (x.add ? Tiles::template load<I>(x.out + 16 * I, 4 * x.stride) : Tiles::template zero<I>()));
+  for (index_t p = 0; p < x.pairs; p += depth) {
+    Tiles::template load<4>(x.a.data + 2 * p, 2 * x.a.stride);
+    (..., (Tiles::template load<5 + I % 2>(x.b.data + p * x.b.stride + 16 * I, 4 * x.b.stride),
+           Tiles::template dot<I, 4, 5 + I % 2>()));
+    step();
   }
-  (..., Tiles::template store<I>(out + 16 * I, 4 * stride));
+  (..., Tiles::template store<I>(x.out + 16 * I, 4 * x.stride));
 }
 
-/// A pair_product. Whole tiles first, then what is left of pairs and of rows, in tiles of that shape.
+/// As pair_unit::multiply. Whole tiles first, then what is left of pairs and of rows, in tiles of that shape.
 template <class Tiles>
-void pair_product_in_tiles(rows_of<bf16> const& a, index_t rows, rows_of<float> const& b, index_t pairs, float* out,
-                           index_t stride, index_t columns, bool add) {
+void multiply_in_tiles(pair_product const* products, int count, side_work* beside) {
+  index_t steps = 0;
+  for (int i = 0; i < count; ++i) {
+    pair_product const& x = products[i];
+    steps += blocks_of(x.rows, 16) * (x.columns / 64 + x.columns % 64 / 16) * blocks_of(x.pairs, 16);
+  }
+  auto const step = [&] {
+    if (beside) beside->step(steps);
+  };
+  index_t configured_height = 0, configured_depth = 0;
+  auto const configure = [&](index_t height, index_t depth) {
+    if (height == configured_height && depth == configured_depth) return;
+    configured_height = height, configured_depth = depth;
+    tile_shapes shapes;
+    for (int t = 0; t < 7; ++t) {
+      shapes.rows[t] = static_cast<std::uint8_t>(t < 5 ? height : depth);
+      shapes.bytes[t] = static_cast<std::uint16_t>(t == 4 ? 4 * depth : 64);
+    }
+    Tiles::configure(shapes);
+  };
   auto const part = [](index_t at, index_t n) { return at + 16 <= n ? (n - at) / 16 * 16 : n - at; };
-  for (index_t p = 0, depth; p < pairs || (p == 0 && !add); p += depth) {
-    depth = std::max<index_t>(part(p, pairs), 1);
-    index_t const live = std::min(depth, pairs - p), step = std::min<index_t>(depth, 16);
-    for (index_t r = 0, count; r < rows; r += count) {
-      count = part(r, rows);
-      index_t const height = std::min<index_t>(count, 16);
-      tile_shapes shapes;
-      for (int t = 0; t < 6; ++t) {
-        shapes.rows[t] = static_cast<std::uint8_t>(t < 5 ? height : step);
-        shapes.bytes[t] = static_cast<std::uint16_t>(t == 4 ? 4 * step : 64);
-      }
-      Tiles::configure(shapes);
-      for (index_t i = r; i < r + count; i += height) {
-        rows_of<bf16> const left{a.data + i * a.stride + 2 * p, a.stride};
+  for (int i = 0; i < count; ++i) {
+    pair_product const& x = products[i];
+    for (index_t p = 0, some; p < x.pairs || (p == 0 && !x.add); p += some) {
+      some = std::max<index_t>(part(p, x.pairs), 1);
+      index_t const depth = std::min<index_t>(some, 16);
+      for (index_t r = 0, height; r < x.rows; r += height) {
+        height = std::min<index_t>(16, x.rows - r);
+        configure(height, depth);
         auto const block = [&](auto tiles, index_t c) {
-          multiply_in_tiles<Tiles>(tiles, left, {b.data + p * b.stride + c, b.stride}, live, step, out + i * stride + c,
-                                   stride, add || p > 0);
+          multiply_in_tiles<Tiles>(tiles,
+                                   {{x.a.data + r * x.a.stride + 2 * p, x.a.stride},
+                                    height,
+                                    {x.b.data + p * x.b.stride + c, x.b.stride},
+                                    std::min(some, x.pairs - p),
+                                    x.out + r * x.stride + c,
+                                    x.stride,
+                                    0,
+                                    x.add || p > 0},
+                                   depth, step);
         };
         index_t c = 0;
-        for (; c + 64 <= columns; c += 64) block(std::integer_sequence<int, 0, 1, 2, 3>{}, c);
-        for (; c < columns; c += 16) block(std::integer_sequence<int, 0>{}, c);
+        for (; c + 64 <= x.columns; c += 64) block(std::integer_sequence<int, 0, 1, 2, 3>{}, c);
+        for (; c < x.columns; c += 16) block(std::integer_sequence<int, 0>{}, c);
       }
     }
   }
@@ -167,30 +224,39 @@ COG_AVX512_BF16 inline void avx512_pair_panel(rows_of<bf16> const& a, index_t ro
   for (; r < rows; ++r)
     avx512_pair_block<1, Packets>(a.data + r * a.stride, a.stride, b, pairs, out + r * stride, stride, add);
 }
-COG_AVX512_BF16 inline void avx512_pair_product(rows_of<bf16> const& a, index_t rows, rows_of<float> const& b,
-                                                index_t pairs, float* out, index_t stride, index_t columns, bool add) {
-  index_t c = 0;
-  for (; c + 64 <= columns; c += 64) avx512_pair_panel<4>(a, rows, {b.data + c, b.stride}, pairs, out + c, stride, add);
-  for (; c < columns; c += 16) avx512_pair_panel<1>(a, rows, {b.data + c, b.stride}, pairs, out + c, stride, add);
+COG_AVX512_BF16 inline void avx512_pair_products(pair_product const* products, int count, side_work*) {
+  for (int i = 0; i < count; ++i) {
+    pair_product const& x = products[i];
+    auto const& [b, b_stride] = x.b;
+    index_t c = 0;
+    for (; c + 64 <= x.columns; c += 64)
+      avx512_pair_panel<4>(x.a, x.rows, {b + c, b_stride}, x.pairs, x.out + c, x.stride, x.add);
+    for (; c < x.columns; c += 16)
+      avx512_pair_panel<1>(x.a, x.rows, {b + c, b_stride}, x.pairs, x.out + c, x.stride, x.add);
+  }
 }
 #undef COG_AVX512_BF16
 
-/// Intel's processors start VDPBF16PS a quarter as often as a multiply-add of floats: half the rate.
-inline pair_product* best_pair_product() {
-  if (amx_tiles::usable()) return pair_product_in_tiles<amx_tiles>;
-  if (__builtin_cpu_supports("avx512bf16") && !__builtin_cpu_is("intel")) return avx512_pair_product;
+inline constexpr pair_unit amx_unit{multiply_in_tiles<amx_tiles>, true};
+inline constexpr pair_unit avx512_pair_unit{avx512_pair_products, false};
+
+/// Null: none is faster than float. Intel's processors start VDPBF16PS a quarter as often as a multiply-add of floats:
+/// half the rate.
+inline pair_unit const* best_pair_unit() {
+  if (amx_tiles::usable()) return &amx_unit;
+  if (__builtin_cpu_supports("avx512bf16") && !__builtin_cpu_is("intel")) return &avx512_pair_unit;
   return nullptr;
 }
 
 #else
 
-inline pair_product* best_pair_product() { return nullptr; }
+inline pair_unit const* best_pair_unit() { return nullptr; }
 
 #endif
 
-/// What products of bf16 use from now on; null: they are made in float. Tests go through all forms.
-inline std::atomic<pair_product*>& chosen_pair_product() {
-  static std::atomic<pair_product*> chosen{best_pair_product()};
+/// What products of bf16 use from now on; null: they are made in float. Tests go through all units.
+inline std::atomic<pair_unit const*>& chosen_pair_unit() {
+  static std::atomic<pair_unit const*> chosen{best_pair_unit()};
   return chosen;
 }
 
