@@ -139,6 +139,48 @@ TEMPLATE_TEST_CASE("products of few rows or columns, however the matrix lies", "
     }
 }
 
+TEMPLATE_TEST_CASE("rows of any width, alone or beside each other: the same bits, and the right ones", "", float, double, bf16, half) {
+  using C = compute_t<TestType>;
+  cpu::context const ctx;
+  for (index_t const width : {1, 15, 16, 33, 64, 100, 128, 250, 600})
+    for (index_t const rows : {1, 3, 4, 7, 8, 21}) {
+      index_t const stride = width + 5;
+      auto const x = randn<C>(ctx, {width}, 1), weight = randn<C>(ctx, {rows}, 2);
+      auto const apart = eval(cast<TestType>(randn<float>(ctx, {rows, stride}, 3)));
+      auto const dense = slice(apart, 1, 0, width).copy();
+      cpu_detail::rows_of<TestType> const far{apart.data(), stride}, near{dense.data(), width};
+      std::vector<index_t> at;
+      for (index_t j = 0; j < rows; ++j) at.push_back(j);
+      under_each([&] {
+        INFO(rows << " rows of " << width);
+        auto const n = static_cast<std::size_t>(rows), m = static_cast<std::size_t>(width);
+        std::vector<C> together(n), alone(n), sums(m, C(1)), beside(sums), listed(sums);
+        cpu_detail::dispatch<cpu_detail::row_dots, C>(x.data(), near, width, rows, together.data());
+        for (index_t j = 0; j < rows; ++j)
+          cpu_detail::dispatch<cpu_detail::row_dots, C>(x.data(), cpu_detail::rows_of<TestType>{&apart(j, 0), stride}, width, index_t(1), &alone[std::size_t(j)]);
+        CHECK(together == alone);
+        auto const add = [&](auto const& from, index_t const* list, std::vector<C>& to) {
+          cpu_detail::dispatch<cpu_detail::row_sums, C>(weight.data(), from, list, rows, width, to.data());
+        };
+        add(near, nullptr, sums), add(far, nullptr, beside), add(near, at.data(), listed);
+        CHECK(sums == beside);
+        CHECK(sums == listed);
+        double worst = 0;
+        for (index_t j = 0; j < rows; ++j) {
+          double dot = 0;
+          for (index_t c = 0; c < width; ++c) dot += double(x(c)) * double(C(dense(j, c)));
+          worst = std::max(worst, std::abs(dot - double(together[std::size_t(j)])));
+        }
+        for (index_t c = 0; c < width; ++c) {
+          double sum = 1;
+          for (index_t j = 0; j < rows; ++j) sum += double(weight(j)) * double(C(dense(j, c)));
+          worst = std::max(worst, std::abs(sum - double(sums[std::size_t(c)])));
+        }
+        CHECK(worst < (std::same_as<C, double> ? 1e-12 : 5e-5));
+      });
+    }
+}
+
 namespace {
 
 /// Applies an operation of two registers to 16 pairs of lanes.
@@ -167,6 +209,7 @@ OPERATION(quotient, a / b)
 OPERATION(negative, -a)
 OPERATION(magnitude, abs(a))
 OPERATION(signed_magnitude, copysign(a, b))
+OPERATION(signed_share, with_sign_of(abs(a), b))
 OPERATION(sign_of, sign(a))
 OPERATION(larger, max(a, b))
 OPERATION(smaller, min(a, b))
@@ -208,6 +251,7 @@ TEMPLATE_TEST_CASE("a wide register computes what a register of the compiled wid
   check("negative", negative{});
   check("magnitude", magnitude{});
   check("signed magnitude", signed_magnitude{});
+  check("signed share", signed_share{});
   check("sign", sign_of{});
   check("larger", larger{});
   check("smaller", smaller{});

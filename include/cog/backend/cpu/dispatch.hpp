@@ -189,6 +189,13 @@ struct wide {
     x.v = v + __builtin_shufflevector(v, v, (I ^ Step)...);
     return x;
   }
+  /// Lane i is that of fold of a, or of b where i & Step.
+  template <int Step, int... I>
+  static COG_INLINE wide fold(wide const& a, wide const& b, std::integer_sequence<int, I...>) {
+    wide x;
+    x.v = __builtin_shufflevector(a.v, b.v, (I & Step ? N + I : I)...) + __builtin_shufflevector(a.v, b.v, (I & Step ? N + (I ^ Step) : I ^ Step)...);
+    return x;
+  }
   /// Functions that have no kernel of their own here, by registers of the compiled width.
   template <class F, class... More>
   static COG_INLINE wide by_parts(F const& f, wide const& a, More const&... more) {
@@ -227,6 +234,16 @@ COG_INLINE T reduce_add(wide<N, T> const& a) {
   if constexpr (N > 8) x = x.template fold<8>(lanes);
   if constexpr (N > 4) x = x.template fold<4>(lanes);
   return x.template fold<2>(lanes).template fold<1>(lanes).v[0];
+}
+/// Four sums at once, the same to the bit.
+template <int N, class T>
+COG_INLINE void reduce_add(wide<N, T> const (&x)[4], T* out) {
+  constexpr std::make_integer_sequence<int, N> lanes;
+  using W = wide<N, T>;
+  W sums = W::template fold<N / 4>(W::template fold<N / 2>(x[0], x[1], lanes), W::template fold<N / 2>(x[2], x[3], lanes), lanes);
+  if constexpr (N > 8) sums = sums.template fold<2>(lanes);
+  if constexpr (N > 4) sums = sums.template fold<1>(lanes);
+  out[0] = sums.v[0], out[1] = sums.v[N / 2], out[2] = sums.v[N / 4], out[3] = sums.v[N / 2 + N / 4];
 }
 template <int N, class T>
 COG_INLINE wide<N, T> fma(wide<N, T> const& a, wide<N, T> const& b, wide<N, T> const& c) {

@@ -361,6 +361,12 @@ COG_INLINE S exp_decay(S x) {
   }
 }
 
+/// out[i] = the sum of x[i]'s lanes.
+template <class S, int N>
+COG_INLINE void reduce_add(S const (&x)[N], typename S::value_type* out) {
+  for (int i = 0; i < N; ++i) out[i] = reduce_add(x[i]);
+}
+
 /// rows[i][j] <-> rows[j][i]
 template <class T>
 COG_INLINE void transpose(simd<T> (&rows)[simd<T>::size]) {

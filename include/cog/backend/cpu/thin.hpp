@@ -14,29 +14,55 @@ constexpr index_t rows_ahead(index_t width) {
   return 8192 / (std::max<index_t>(width, 1) * index_t(sizeof(T))) + 1;
 }
 
-/// out(j) = <x, row_j> for j < n.
+template <class T>
+constexpr bool is_short(index_t width) {
+  return width * index_t(sizeof(T)) <= 1024;
+}
+
+/// out(j) = <x, row_j> for j < n. Short rows go four at a time, whose lanes are added up together.
 struct row_dots {
+  template <class S, int Rows, int Chains, class C, class T>
+  static COG_INLINE void group(C const* x, T const* row, index_t stride, index_t width, C* out) {
+    constexpr index_t size = S::size;
+    index_t const ahead = rows_ahead<T>(width) * stride;
+    S sum[Rows][Chains];
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+      for (int u = 0; u < Chains; ++u) sum[r][u] = S(C(0));
+    index_t c = 0;
+    for (; c + Chains * size <= width; c += Chains * size)
+#pragma GCC unroll 4
+      for (int u = 0; u < Chains; ++u) {
+        S const element = S::load(x + c + u * size);
+#pragma GCC unroll 4
+        for (int r = 0; r < Rows; ++r) {
+          T const* const at = row + r * stride + c + u * size;
+          __builtin_prefetch(at + ahead, 0, 2);
+          sum[r][u] = fma(element, S::load(at), sum[r][u]);
+        }
+      }
+    for (; c + size <= width; c += size)
+#pragma GCC unroll 4
+      for (int r = 0; r < Rows; ++r) sum[r][0] = fma(S::load(x + c), S::load(row + r * stride + c), sum[r][0]);
+    S total[Rows];
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r) {
+      total[r] = sum[r][0] + sum[r][1];
+      if constexpr (Chains == 4) total[r] = total[r] + (sum[r][2] + sum[r][3]);
+    }
+    reduce_add(total, out);
+    for (; c < width; ++c)
+      for (int r = 0; r < Rows; ++r) out[r] += x[c] * static_cast<C>(row[r * stride + c]);
+  }
   template <class S, class C, class T>
   static COG_INLINE void run(C const* x, rows_of<T> const& rows, index_t width, index_t n, C* out) {
-    constexpr index_t size = S::size;
-    index_t const ahead = rows_ahead<T>(width) * rows.stride;
-    for (index_t j = 0; j < n; ++j) {
-      T const* const row = rows.data + j * rows.stride;
-      S sum[4];
-#pragma GCC unroll 4
-      for (int u = 0; u < 4; ++u) sum[u] = C(0);
-      index_t c = 0;
-      for (; c + 4 * size <= width; c += 4 * size)
-#pragma GCC unroll 4
-        for (int u = 0; u < 4; ++u) {
-          __builtin_prefetch(row + ahead + c + u * size, 0, 2);
-          sum[u] = fma(S::load(x + c + u * size), S::load(row + c + u * size), sum[u]);
-        }
-      for (; c + size <= width; c += size) sum[0] = fma(S::load(x + c), S::load(row + c), sum[0]);
-      C total = reduce_add((sum[0] + sum[1]) + (sum[2] + sum[3]));
-      for (; c < width; ++c) total += x[c] * static_cast<C>(row[c]);
-      out[j] = total;
+    index_t j = 0;
+    if (is_short<T>(width)) {
+      for (; j + 4 <= n; j += 4) group<S, 4, 2>(x, rows.data + j * rows.stride, rows.stride, width, out + j);
+      for (; j < n; ++j) group<S, 1, 2>(x, rows.data + j * rows.stride, rows.stride, width, out + j);
     }
+    for (; j < n; ++j) group<S, 1, 4>(x, rows.data + j * rows.stride, rows.stride, width, out + j);
   }
 };
 
@@ -71,7 +97,7 @@ struct row_sums {
     for (int r = 0; r < Rows; ++r) row[r] = rows.data + (at ? at[first + r] : first + r) * rows.stride;
     weight += first;
     index_t c = 0;
-    if (rows.stride == width && width * index_t(sizeof(T)) <= 1024)  // as memory has them; others are read beside each other
+    if (rows.stride == width && is_short<T>(width))  // as memory has them; others are read beside each other
       for (; c + registers * size <= width; c += registers * size) add<S, Rows, registers>(weight, row, ahead, c, out);
     for (; c + size <= width; c += size) add<S, Rows, 1>(weight, row, ahead, c, out);
     for (; c < width; ++c)
