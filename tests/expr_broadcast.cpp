@@ -145,6 +145,20 @@ TEMPLATE_TEST_CASE("a permuted copy of any size, also on several threads", "", f
     }
 }
 
+TEMPLATE_TEST_CASE("a transposed copy larger than any cache, rows aligned and not", "", float, double, cog::bf16) {
+  cog::cpu_context const ctx{{.threads = 3}};
+  for (auto const& [rows, columns] : {std::pair<index_t, index_t>{2048, 4103}, {2901, 2905}}) {
+    cog::tensor<TestType, 2, cog::cpu> x(ctx, {rows, columns});
+    auto const value = [](index_t i) { return static_cast<TestType>(static_cast<float>(i % 251)); };  // whole in every dtype
+    for (index_t i = 0; i < x.size(); ++i) x.data()[i] = value(i);
+    auto const y = cog::transposed(x).copy();
+    index_t wrong = 0;
+    for (index_t r = 0; r < rows; ++r)
+      for (index_t c = 0; c < columns; ++c) wrong += y(c, r) != value(r * columns + c);
+    CHECK(wrong == 0);
+  }
+}
+
 TEST_CASE("results larger than any cache, aligned and not, on several threads") {
   cog::cpu::context const three({.threads = 3});
   index_t const n = (9 << 20) + 5;

@@ -105,8 +105,9 @@ class memory_pool {
 #if defined(__linux__)
     constexpr std::size_t huge_page = std::size_t{1} << 21;
     if (size >= huge_page) {
-      void* const p = std::aligned_alloc(huge_page, size);
-      if (p) madvise(p, size, MADV_HUGEPAGE);  // a wish: it may fail
+      void* p = nullptr;
+      if (posix_memalign(&p, huge_page, size) != 0) return nullptr;
+      madvise(p, size, MADV_HUGEPAGE);  // a wish: it may fail
       return p;
     }
 #endif

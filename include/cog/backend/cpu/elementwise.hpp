@@ -243,7 +243,7 @@ bool copy_turned(cpu_context const& ctx, joined_axes<Rank, 2> const& axes, T con
       target += left % extents[a] * out[a];
       left /= extents[a];
     }
-    transpose_strip(source, in[last], std::min(turn_rows, rows - r), std::min(columns_each, extents[t] - c), target, out[t]);
+    transpose_strip(source, in[last], std::min(turn_rows, rows - r), std::min(columns_each, extents[t] - c), target, out[t], exceeds_caches(axes.size()));
   });
   return true;
 }
