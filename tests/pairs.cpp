@@ -294,3 +294,35 @@ TEST_CASE("products of bf16 under every form, however the operands lie") {
     CHECK(distance(y, expected.to_vector()) < 4e-3);
   });
 }
+
+#if defined(COG_ONEDNN)
+TEST_CASE("products of bf16 by oneDNN: what it takes, and what is left to our own") {
+  auto const draw = [](cog::extents<2> e, unsigned seed) { return cog::eval(cog::cast<bf16>(cog::randn<float>(ctx, e, seed))); };
+  auto const product = [](auto const& a, auto const& b, std::vector<float>& c) {
+    auto const view_of = [](auto const& x) { return cog::view<bf16 const, 2>{x.data(), x.extents(), x.strides()}; };
+    return cog::cpu_detail::onednn::product(view_of(a), view_of(b), c.data());
+  };
+  auto const a = draw({70, 91}, 1), b = draw({91, 80}, 2), at = draw({91, 70}, 3), bt = draw({80, 91}, 4);
+  std::vector<float> some(70 * 80);
+  bool const usable = product(a, b, some);  // not by every processor
+  if (!usable) WARN("oneDNN has no fast products of bf16 here");
+  auto const check = [&](auto const& x, auto const& y, bool taken) {
+    std::vector<float> c(static_cast<std::size_t>(x.extent(0) * y.extent(1)), 2.0f);
+    CHECK(product(x, y, c) == (taken && usable));
+    if (!taken || !usable) {
+      CHECK(std::all_of(c.begin(), c.end(), [](float e) { return e == 2; }));
+      return;
+    }
+    cog::tensor<double, 2, cpu> const expected = matmul(cog::eval(cog::cast<double>(x)), cog::eval(cog::cast<double>(y)));
+    CHECK(distance(c, expected.to_vector()) < 1e-5);
+  };
+  check(a, b, true);
+  check(cog::transposed(at), b, true);
+  check(a, cog::transposed(bt), true);
+  check(cog::transposed(at), cog::transposed(bt), true);
+  check(cog::slice(at, 1, 0, 60), cog::slice(cog::transposed(bt), 0, 0, 60), true);  // rows further apart than long
+  check(cog::slice(a, 0, 0, 20), b, false);                                          // little
+  check(cog::expand(draw({1, 91}, 5), {70, 91}), b, false);                          // one row again and again
+  check(cog::slice(draw({70, 182}, 6), 1, 0, 182, 2), b, false);                     // every other element
+}
+#endif

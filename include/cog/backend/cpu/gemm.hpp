@@ -11,6 +11,7 @@
 #include <cog/backend/cpu/attention_tile.hpp>
 #include <cog/backend/cpu/blas.hpp>
 #include <cog/backend/cpu/elementwise.hpp>
+#include <cog/backend/cpu/onednn.hpp>
 #include <cog/backend/cpu/pairs.hpp>
 #include <cog/backend/cpu/thin.hpp>
 #include <cog/expr/contract.hpp>
@@ -398,6 +399,22 @@ void gemm(cpu_context const& ctx, gemm_arguments<T> const& g) {
     if (by_blas(0)) {  // the others lie alike
       for (index_t batch = 1; batch < batches; ++batch) by_blas(batch);
       return finish_in_place<Activation>(ctx, g);
+    }
+  }
+#endif
+#if defined(COG_ONEDNN)
+  if constexpr (std::same_as<T, bf16>) {
+    scratch<float> const sums(ctx, m * n + lane_multiple<float>);
+    auto const by_onednn = [&](index_t batch) {
+      index_t const b0 = batch / inner, b1 = batch % inner;
+      if (!onednn::product(matrix_of(g.a, b0, b1), matrix_of(g.b, b0, b1), sums.get())) return false;
+      T* const out = g.c.data + b0 * g.c.strides[0] + b1 * g.c.strides[1];
+      run_tasks(ctx, m, false, [&](index_t r) { finish_row<Activation>(static_cast<float const*>(sums.get() + r * n), g, g.bias, out + r * n, n); });
+      return true;
+    };
+    if (by_onednn(0)) {  // the others lie alike
+      for (index_t batch = 1; batch < batches; ++batch) by_onednn(batch);
+      return;
     }
   }
 #endif
