@@ -172,16 +172,24 @@ void multiply_visible(A const& a, index_t rows, B const& b, C const* visible, in
 
 // ---- Packing
 
+struct convert_row {
+  template <class S, class From, class To>
+  static COG_INLINE void run(From const* from, To* to, index_t n) {
+    index_t c = 0;
+    for (; c + S::size <= n; c += S::size) S::load(from + c).store(to + c);
+    for (; c < n; ++c) to[c] = static_cast<To>(static_cast<compute_t<From>>(from[c]));
+  }
+};
 /// to[c] = from[c * step] for c < n, converted.
 template <class To, class From>
 void copy_row(From const* from, index_t step, To* to, index_t to_step, index_t n) {
   using C = compute_t<From>;
-  if constexpr (std::same_as<To, From>)
-    if (step == 1 && to_step == 1) return static_cast<void>(std::copy_n(from, n, to));
-  index_t c = 0;
-  if (step == 1 && to_step == 1)
-    for (; c + simd<C>::size <= n; c += simd<C>::size) simd<C>::load(from + c).store(to + c);
-  for (; c < n; ++c) to[c * to_step] = static_cast<To>(static_cast<C>(from[c * step]));
+  if (step == 1 && to_step == 1) {
+    if constexpr (std::same_as<To, From>) std::copy_n(from, n, to);
+    else dispatch<convert_row, C>(from, to, n);
+    return;
+  }
+  for (index_t c = 0; c < n; ++c) to[c * to_step] = static_cast<To>(static_cast<C>(from[c * step]));
 }
 
 /// row *= factor
