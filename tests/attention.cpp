@@ -104,6 +104,15 @@ TEST_CASE("the definition's own vectors") {
         {1.09525982, -.09525982, 1.45315984, -.45315984, .31000298, .68999702});
 }
 
+TEST_CASE("the weight of one number") {
+  using cog::cog_rule;
+  CHECK(cog_rule::weight(2.0f, 0.5f) == 0.5f);
+  CHECK(cog_rule::weight(-1e-45f, 0.5f) == -0.5f);
+  CHECK(cog_rule::weight(0.0f, 0.5f) == 0);
+  CHECK(cog_rule::weight(-0.0, 0.5) == 0);
+  CHECK(cog_rule::gradient(0.0, 0.5, 3.0, 1.0) == 0);
+}
+
 TEST_CASE("the composed form says what the oracle says") {
   cog::cpu_context ctx;
   problem<double> const x(ctx, 2, 4, 2, 9, 13, 6, 5);

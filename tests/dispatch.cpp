@@ -298,6 +298,33 @@ struct narrow_all {
 
 }  // namespace
 
+namespace {
+
+struct pair_up {
+  template <class S>
+  static COG_INLINE void run(float const* low, float const* high, float* to) {
+    for (index_t i = 0; i < 16; i += S::size) bf16_pairs(S::load(low + i), S::load(high + i)).store(to + i);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("pairs of bf16 are rounded to the nearest, either half") {
+  float low[16], high[16], out[16];
+  for (int i = 0; i < 16; ++i) {
+    float const steps = static_cast<float>(i) / 16 + 1.0f / 64;  // of the last bit, between 0 and 1, never a half
+    low[i] = 1 + steps / 128, high[i] = -3 - (1 - steps) / 64;
+  }
+  under_each([&] {
+    cpu_detail::dispatch<pair_up, float>(static_cast<float const*>(low), static_cast<float const*>(high), &out[0]);
+    for (int i = 0; i < 16; ++i) {
+      auto const pair = bits_as<std::uint32_t>(out[i]);
+      CHECK((pair & 0xffff) == bf16(low[i]).bits);
+      CHECK(pair >> 16 == bf16(high[i]).bits);
+    }
+  });
+}
+
 TEMPLATE_TEST_CASE("every number of 16 bits is read as it is, and rounded as conversions do", "", bf16, half) {
   std::vector<TestType> all(65536);
   for (std::size_t i = 0; i < all.size(); ++i) all[i].bits = static_cast<std::uint16_t>(i);

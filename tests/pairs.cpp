@@ -244,6 +244,26 @@ TEST_CASE("attention of bf16 where the largest scores come late, early, and are 
   });
 }
 
+TEST_CASE("attention of bf16 where one exponent of one query outgrows its reference") {
+  under_each([] {
+    for (index_t const lane : {3, 40, 63})
+      for (index_t const late : {256, 301, 639}) {
+        problem<bf16> x(ctx, 1, 1, 1, 64, 640, 16, 16, 5);
+        auto const scale_row = [](auto& t, index_t i, float factor) {
+          for (index_t d = 0; d < 16; ++d) t(0, 0, i, d) = bf16(factor * float(t(0, 0, i, d)));
+        };
+        for (index_t i = 0; i < 64; ++i) scale_row(x.q, i, i == lane ? 30.0f : 0.01f);
+        for (index_t j = 0; j < 640; ++j) scale_row(x.k, j, 0.05f);
+        for (index_t d = 0; d < 16; ++d) x.k(0, 0, late, d) = bf16(float(x.q(0, 0, lane, d)) * 8 / 30);
+        INFO("query " << lane << ", key " << late);
+        auto const r = attend(kind::cog, x.q, x.k, x.v, x.dout, sees_all(), x.scale());
+        auto const f = cog::attention_forward<cog::cog_rule>(x.q, x.k, x.v, cog::no_mask);
+        CHECK(distance(f.out, r.out) <= tolerance<bf16>);
+        CHECK(distance(f.logsumexp, r.logsumexp) <= 2e-5);
+      }
+  });
+}
+
 TEST_CASE("bf16: what a query does not see changes nothing; what lies in strides is the same", "[alone]") {
   under_each([] {
     problem<bf16> const x(ctx, 1, 2, 2, 77, 77, 8, 8);
