@@ -320,6 +320,7 @@ class forward_tile {
     if (outgrown<Masked>(x)) move_reference();
     dispatch<weigh_scores<Rule, Masked, in_pairs>, C>(x);
   }
+
   // ---- In pairs, keys that all queries see
 
   pair_product scores_of(key_part const& x) const {
