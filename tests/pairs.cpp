@@ -226,7 +226,7 @@ TEST_CASE("attention of bf16 under every form") {
   });
 }
 
-TEST_CASE("attention of bf16 where the largest scores come late, early, and are of any size") {
+TEST_CASE("attention of bf16 where the largest scores come late, early, and are of any size", "[alone]") {
   under_each([] {
     for (double const growth : {0.0, 0.02, -0.02, 0.2}) {
       problem<bf16> x(ctx, 1, 2, 1, 70, 700, 16, 16, 11);
@@ -244,7 +244,7 @@ TEST_CASE("attention of bf16 where the largest scores come late, early, and are 
   });
 }
 
-TEST_CASE("attention of bf16 where one exponent of one query outgrows its reference") {
+TEST_CASE("attention of bf16 where one exponent of one query outgrows its reference", "[alone]") {
   under_each([] {
     for (index_t const lane : {3, 40, 63})
       for (index_t const late : {256, 301, 639}) {
