@@ -13,8 +13,7 @@
 namespace cog::cpu_detail {
 
 /// out(i, c) (+)= sum_{p < pairs} a(i, 2p) b(p, c)_0 + a(i, 2p + 1) b(p, c)_1 for i < rows and c < columns, a multiple
-/// of
-/// 16. The first of a pair is in the low half. Products and sums are of float; what is below 2^-126 counts as 0. Each
+/// of 16. The first of a pair is in the low half. Products and sums are of float; what is below 2^-126 counts as 0. Each
 /// sum runs over p in order, so that <x, y> and <y, x> are the same to the bit.
 struct pair_product {
   rows_of<bf16> a;

@@ -14,6 +14,7 @@ constexpr index_t rows_ahead(index_t width) {
   return 8192 / (std::max<index_t>(width, 1) * index_t(sizeof(T))) + 1;
 }
 
+/// Rows of so few bytes that a group of them stays in the first-level cache.
 template <class T>
 constexpr bool is_short(index_t width) {
   return width * index_t(sizeof(T)) <= 1024;
