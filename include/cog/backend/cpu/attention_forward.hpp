@@ -173,14 +173,7 @@ class forward_tile {
     factor_ = scale;
     if constexpr (!in_pairs) scale_row(rows_, columns_ * width_, scale);
     transpose(rows_, width_, columns_, width_, query_, tile_width);
-    if constexpr (in_pairs) {
-      std::fill_n(query_ + width_ * tile_width, tile_width, C(0));
-      for (index_t i = 0; i < blocks_of(width_, 2); ++i)
-        for (index_t c = 0; c < columns_; c += S::size)
-          bf16_pairs(S::load_aligned(query_ + 2 * i * tile_width + c),
-                     S::load_aligned(query_ + (2 * i + 1) * tile_width + c))
-              .store_aligned(query_ + i * tile_width + c);
-    }
+    if constexpr (in_pairs) pair_rows(query_, tile_width, width_, columns_);
     std::fill_n(out_, value_width_ * tile_width, C(0));
     std::fill_n(total_, tile_width, C(0));
     std::fill_n(reference_, tile_width, std::numeric_limits<C>::lowest());
@@ -232,10 +225,7 @@ class forward_tile {
       unit_(scores_of(part));
       weigh<true>(scores, keys);
       if (!all_finite(v, value_width_, keys)) {
-        auto const weight = [&](index_t j, index_t c) {
-          auto const pair = bits_as<std::uint32_t>(weights(j / 2, c));
-          return bits_as<float>(j % 2 == 0 ? pair << 16 : pair & 0xffff0000u);
-        };
+        auto const weight = [&](index_t j, index_t c) { return in_pair(weights, j, c); };
         multiply_visible(v, value_width_, weight, visible_ + from_, keys, out_ + from_, columns);
       } else {
         unit_(sums_of(part));

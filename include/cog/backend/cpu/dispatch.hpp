@@ -301,6 +301,11 @@ COG_INLINE wide<N> bf16_pairs(wide<N> const& low, wide<N> const& high) {
   return wide<N>::from_bits(reinterpret_cast<typename wide_mask<N, float>::raw>(lower | upper));
 }
 template <int N>
+COG_INLINE void split_pairs(wide<N> const& pairs, bf16* low, bf16* high) {
+  wide<N>::narrow(pairs.bits().bits, low);
+  wide<N>::narrow(pairs.bits().bits >> 16, high);
+}
+template <int N>
 COG_INLINE wide<N> floor(wide<N> const& a) {
   wide<N> x;
 #if defined(__clang__)

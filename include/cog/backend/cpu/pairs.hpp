@@ -215,13 +215,14 @@ COG_AVX512_BF16 inline void avx512_pair_block(bf16 const* a, index_t a_stride, r
 template <int Packets>
 COG_AVX512_BF16 inline void avx512_pair_panel(rows_of<bf16> const& a, index_t rows, rows_of<float> const& b,
                                               index_t pairs, float* out, index_t stride, bool add) {
-  index_t r = 0;
-  for (; r + 6 <= rows; r += 6)
-    avx512_pair_block<6, Packets>(a.data + r * a.stride, a.stride, b, pairs, out + r * stride, stride, add);
-  for (; r + 3 <= rows; r += 3)
-    avx512_pair_block<3, Packets>(a.data + r * a.stride, a.stride, b, pairs, out + r * stride, stride, add);
-  for (; r < rows; ++r)
-    avx512_pair_block<1, Packets>(a.data + r * a.stride, a.stride, b, pairs, out + r * stride, stride, add);
+  for (index_t r = 0, height; r < rows; r += height) {
+    height = rows_at_once(rows - r);
+    auto* const block = height == 6   ? avx512_pair_block<6, Packets>
+                        : height == 4 ? avx512_pair_block<4, Packets>
+                        : height == 3 ? avx512_pair_block<3, Packets>
+                                      : avx512_pair_block<1, Packets>;
+    block(a.data + r * a.stride, a.stride, b, pairs, out + r * stride, stride, add);
+  }
 }
 COG_AVX512_BF16 inline void avx512_pair_products(pair_product const* products, int count, side_work*) {
   for (int i = 0; i < count; ++i) {
@@ -264,6 +265,23 @@ inline std::atomic<pair_unit const*>& chosen_pair_unit() {
 /// Two neighbours in the bits of a float.
 inline float bf16_pair(bf16 low, bf16 high) {
   return bits_as<float>(static_cast<std::uint32_t>(low.bits) | static_cast<std::uint32_t>(high.bits) << 16);
+}
+
+/// (k, c) of rows of pairs, the pairs of rows 2p and 2p + 1.
+inline float in_pair(rows_of<float> const& pairs, index_t k, index_t c) {
+  auto const pair = bits_as<std::uint32_t>(pairs(k / 2, c));
+  return bits_as<float>(k % 2 == 0 ? pair << 16 : pair & 0xffff0000u);
+}
+
+/// Rows of floats that bf16 holds become rows of pairs, in their place: rows 2p and 2p + 1 become row p. After the last come
+/// zeros, for which there is room. `columns` is a multiple of lane_multiple.
+inline void pair_rows(float* x, index_t stride, index_t rows, index_t columns) {
+  using S = simd<float>;
+  if (rows % 2 == 1) std::fill_n(x + rows * stride, columns, 0.0f);
+  for (index_t p = 0; p < blocks_of(rows, 2); ++p)
+    for (index_t c = 0; c < columns; c += S::size)
+      bf16_pairs(S::load_aligned(x + 2 * p * stride + c), S::load_aligned(x + (2 * p + 1) * stride + c))
+          .store_aligned(x + p * stride + c);
 }
 
 struct pair_kernel {

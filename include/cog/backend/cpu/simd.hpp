@@ -317,6 +317,16 @@ COG_INLINE simd<T> bf16_pairs(simd<T> low, simd<T> high) {
   auto const b = packet::pand(packet::padd(packet::preinterpret<integers>(high.v), half), packet::pset1<integers>(~0xffff));
   return packet::preinterpret<raw>(packet::por(a, b));
 }
+/// The halves of such lanes.
+template <class T>
+COG_INLINE void split_pairs(simd<T> pairs, bf16* low, bf16* high) {
+  alignas(64) std::uint32_t lanes[simd<T>::size];
+  std::memcpy(lanes, &pairs, sizeof lanes);
+  for (int i = 0; i < simd<T>::size; ++i) {
+    low[i].bits = static_cast<std::uint16_t>(lanes[i]);
+    high[i].bits = static_cast<std::uint16_t>(lanes[i] >> 16);
+  }
+}
 /// y - floor(y), and p 2^floor(y) where y >= -126, 0 below; a NaN stays one.
 template <class S>
 COG_INLINE S fraction(S y) {
