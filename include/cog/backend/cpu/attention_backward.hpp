@@ -99,7 +99,7 @@ class backward_tile {
  public:
   static constexpr bool in_pairs = !std::same_as<Stored, C>;
   using stored = Stored;
-  using rows = query_rows<C, Stored>;
+  using queries = query_rows<C, Stored>;
 
   backward_tile(cpu_context const& ctx, index_t width, index_t value_width, C scale)
       : width_(width),
@@ -145,7 +145,7 @@ class backward_tile {
 
   /// Adds what up to 64 queries give to dk and dv; `pass_dq` is called around the addition to their dq.
   template <lowered_mask Mask, class Pass>
-  void absorb(Mask const& mask, rows const& x, bool masked, Pass&& pass_dq) {
+  void absorb(Mask const& mask, queries const& x, bool masked, Pass&& pass_dq) {
     from_ = 0, to_ = columns_;
     if (masked && !mark(mask, x)) return pass_dq([] {});
     make_scores(x.q, x.count, key_, width_, weights_);
@@ -164,7 +164,7 @@ class backward_tile {
  private:
   /// visible(i, j) = 1 where query i sees key j; [from, to) holds the keys that any sees. False if none is seen.
   template <lowered_mask Mask>
-  bool mark(Mask const& mask, rows const& x) {
+  bool mark(Mask const& mask, queries const& x) {
     std::array<key_range, query_block> seen;
     from_ = columns_, to_ = 0;
     for (index_t i = 0; i < x.count; ++i) {
@@ -198,7 +198,7 @@ class backward_tile {
   }
 
   template <bool Masked>
-  void differentiate(rows const& x) {
+  void differentiate(queries const& x) {
     dispatch<differentiate_scores<Rule, Masked, in_pairs>, C>(score_block<C>{x.count, from_, to_, x.logsumexp, x.mean,
                                                               visible_, scale_, weights_, gradients_, gradient_rows_});
   }
@@ -218,7 +218,7 @@ class backward_tile {
   }
 
   /// dq(i, c) += sum_j gradients(i, j) keys(j, c)
-  void add_to_dq(rows const& x, bool masked) {
+  void add_to_dq(queries const& x, bool masked) {
     index_t const last = std::min(to_, count_);
     rows_of<C> const keys{key_rows_, padded_width_}, gradients{gradients_, tile_width};
     if (masked && !finite_keys()) {
@@ -347,7 +347,7 @@ void backward_in_tiles(cpu_context const& ctx, attention_backward_arguments<T, M
         index_t const part = masked && !Mask::by_key ? query_block / 2 : query_block;
         for (index_t at = 0; at < whole; at += part) {
           index_t const query = i * query_block + at, count = std::min(part, whole - at), row = query_head * queries + query;
-          typename Tile::rows x{.batch = b, .head = h, .first = query, .count = count};
+          typename Tile::queries x{.batch = b, .head = h, .first = query, .count = count};
           stored* const in_place = nullptr;
           x.q = q.at(b, h, query, count, in_place);
           x.gradient = gradient.at(b, h, query, count, in_place);
