@@ -89,7 +89,7 @@ TEST_CASE("matmul: rows and columns that repeat or overlap in memory") {
 
 TEST_CASE("matmul: long and large") {
   generator random(2);
-  for (auto [m, n, k] : {std::array<index_t, 3>{1, 1000, 300}, {700, 1, 500}, {3, 2, 20000}, {300, 520, 70}, {257, 129, 311}, {600, 3, 600}}) {
+  for (auto [m, n, k] : {std::array<index_t, 3>{1, 1000, 300}, {700, 1, 500}, {3, 2, 20000}, {300, 520, 70}, {257, 129, 311}, {200, 96, 40}, {500, 130, 70}, {600, 3, 600}}) {
     auto const a = dense<float>(random, {m, k}), b = dense<float>(random, {k, n});
     auto const p = multiply(a, b);
     check_matrix(cog::eval(cog::matmul(a, b)), p);

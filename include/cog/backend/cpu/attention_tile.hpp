@@ -172,24 +172,30 @@ void multiply_visible(A const& a, index_t rows, B const& b, C const* visible, in
 
 // ---- Packing
 
-struct convert_row {
+struct copy_contiguous {
   template <class S, class From, class To>
-  static COG_INLINE void run(From const* from, To* to, index_t n) {
-    index_t c = 0;
-    for (; c + S::size <= n; c += S::size) S::load(from + c).store(to + c);
-    for (; c < n; ++c) to[c] = static_cast<To>(static_cast<compute_t<From>>(from[c]));
+  static COG_INLINE void run(From const* from, index_t from_stride, To* to, index_t to_stride, index_t rows, index_t n) {
+    for (; rows > 0; --rows, from += from_stride, to += to_stride) {
+      index_t c = 0;
+      for (; c + S::size <= n; c += S::size) S::load(from + c).store(to + c);
+      for (; c < n; ++c) to[c] = static_cast<To>(static_cast<compute_t<From>>(from[c]));
+    }
   }
 };
-/// to[c] = from[c * step] for c < n, converted.
+/// Rows of n neighbours, `stride`s apart, converted.
+template <class To, class From>
+void copy_rows(From const* from, index_t from_stride, To* to, index_t to_stride, index_t rows, index_t n) {
+  dispatch<copy_contiguous, compute_t<From>>(from, from_stride, to, to_stride, rows, n);
+}
+/// to[c * to_step] = from[c * step] for c < n, converted.
 template <class To, class From>
 void copy_row(From const* from, index_t step, To* to, index_t to_step, index_t n) {
-  using C = compute_t<From>;
   if (step == 1 && to_step == 1) {
     if constexpr (std::same_as<To, From>) std::copy_n(from, n, to);
-    else dispatch<convert_row, C>(from, to, n);
+    else copy_rows(from, 0, to, 0, 1, n);
     return;
   }
-  for (index_t c = 0; c < n; ++c) to[c * to_step] = static_cast<To>(static_cast<C>(from[c * step]));
+  for (index_t c = 0; c < n; ++c) to[c * to_step] = static_cast<To>(static_cast<compute_t<From>>(from[c * step]));
 }
 
 /// row *= factor

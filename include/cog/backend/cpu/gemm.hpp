@@ -153,6 +153,13 @@ struct left_part {
   index_t first, columns;
 };
 
+/// Up to tile_width columns of b. Of those from `first` on, row k is at data + first * column + k * row.
+template <class C>
+struct right_panel {
+  C const* data;
+  index_t column, row;
+};
+
 /// How the loops of a product see their operands: a as rows or strips of `left`, b as panels of C with `panel_rows` rows. This
 /// one: element by element. A strip is the elements of 6 rows (rows_at_once), column after column: how the kernel reads them.
 template <class T>
@@ -192,8 +199,14 @@ struct element_form {
     }
     return {to, 1, strip};
   }
+  /// Is b read where it lies, by so many blocks of rows of a? Packed, it would be written and read once more, by another core
+  /// perhaps, but then read with fewer conflicts in the cache.
+  static bool in_place(view<T const, 2> const& b, index_t uses) {
+    return std::same_as<T, C> && b.strides[1] == 1 && uses <= 4;
+  }
   /// As many columns of a panel as the kernel takes at a time lie together, row after row.
   index_t width = kernel_columns<C>();
+  right_panel<C> packed(C const* panel, index_t k, index_t pitch) const { return {panel, k, std::min(width, pitch)}; }
 
   /// Columns [first, first + n) of b, with zeros up to a multiple of lane_multiple.
   void pack_panel(view<T const, 2> const& b, index_t first, index_t n, C* to, index_t pitch) const {
@@ -212,7 +225,9 @@ struct element_form {
             continue;
           }
         }
-        for (index_t k = 0; k < rows; ++k) copy_row(from + k * row, column, out + k * step, 1, some);
+        if (column == 1) copy_rows(from, row, out, step, rows, some);
+        else
+          for (index_t k = 0; k < rows; ++k) copy_row(from + k * row, column, out + k * step, 1, some);
       }
     }
   }
@@ -220,13 +235,13 @@ struct element_form {
   /// that depth stay in a second-level cache, which is larger where registers are wide.
   index_t depth = (width * static_cast<index_t>(sizeof(C)) < 256 ? 3072 : 4096) / static_cast<index_t>(sizeof(C));
   /// sums (+)= a b over [at, at + depth) of k, rows of it at `stride`.
-  void multiply_panel(left_part<left> const& x, index_t rows, C const* b, index_t pitch, index_t k, index_t at, C* sums,
+  void multiply_panel(left_part<left> const& x, index_t rows, right_panel<C> const& b, index_t k, index_t at, C* sums,
                       index_t stride, index_t columns, bool add) const {
     operand<left> const& a = x.a;
     index_t const n = std::min(depth, k - at), from = at - x.first;
     for (index_t first = 0; first < columns; first += width) {
-      index_t const some = std::min(width, columns - first), step = std::min(width, pitch - first);
-      rows_of<C> const part{b + first * k + at * step, step};
+      index_t const some = std::min(width, columns - first);
+      rows_of<C> const part{b.data + first * b.column + at * b.row, b.row};
       if (a.column == 1) {
         multiply(operand<C>{a.data + from, a.row, 1}, rows, part, n, sums + first, stride, some, add);
         continue;
@@ -273,11 +288,13 @@ struct pair_form {
         to[c] = bf16_pair(*low, k + 1 < height ? low[b.strides[0]] : bf16());
       }
   }
+  static bool in_place(view<bf16 const, 2> const&, index_t) { return false; }
+  static right_panel<float> packed(float const* panel, index_t, index_t pitch) { return {panel, 1, pitch}; }
   static constexpr index_t depth = 256;
-  void multiply_panel(left_part<left> const& x, index_t rows, float const* b, index_t pitch, index_t k, index_t at, float* sums,
+  void multiply_panel(left_part<left> const& x, index_t rows, right_panel<float> const& b, index_t k, index_t at, float* sums,
                       index_t stride, index_t columns, bool add) const {
     index_t const pairs = blocks_of(std::min(depth, k - at), 2);
-    unit({{x.a.data + at - x.first, x.a.row}, rows, {b + at / 2 * pitch, pitch}, pairs, sums, stride, columns, add});
+    unit({{x.a.data + at - x.first, x.a.row}, rows, {b.data + at / 2 * b.row, b.row}, pairs, sums, stride, columns, add});
   }
 };
 
@@ -306,7 +323,10 @@ void product_in_panels(cpu_context const& ctx, gemm_arguments<T> const& g, Form 
   auto const right_of = [&](index_t batch) { return matrix_of(g.b, batch / inner, batch % inner); };
 
   // Panels of b that several tasks read are made once; a task makes its part of a itself, where that does not lie right.
-  bool const shared = row_blocks > 1, in_place = form.in_place(left_of(0));
+  bool const in_place = form.in_place(left_of(0)), b_in_place = form.in_place(right_of(0), row_blocks), shared = row_blocks > 1 && !b_in_place;
+  auto const pack_panel = [&](index_t batch, index_t p, C* to) {
+    form.pack_panel(right_of(batch), p * tile_width, std::min(tile_width, n - p * tile_width), to, pitch);
+  };
   // It passes its rows of a, a part that a second-level cache holds, along a group of panels; there are tasks enough for every thread.
   index_t const tasks = in_place ? enough_tasks : std::min<index_t>(enough_tasks, 2 * ctx.threads());
   index_t const groups = std::min(panels, blocks_of(tasks, batches * row_blocks)), group = blocks_of(panels, groups);
@@ -314,28 +334,26 @@ void product_in_panels(cpu_context const& ctx, gemm_arguments<T> const& g, Form 
   scratch<C> packed;
   if (shared) {
     packed = scratch<C>(ctx, b_batches * panels * panel_size);
-    run_tasks(ctx, b_batches * panels, little, [&](index_t task) {
-      index_t const first = task % panels * tile_width;
-      form.pack_panel(right_of(task / panels), first, std::min(tile_width, n - first), packed.get() + task * panel_size,
-                      pitch);
-    });
+    run_tasks(ctx, b_batches * panels, little, [&](index_t task) { pack_panel(task / panels, task % panels, packed.get() + task * panel_size); });
   }
   run_tasks(ctx, batches * row_blocks * groups, little, [&](index_t task) {
     index_t const batch = task / (row_blocks * groups), r = task / groups % row_blocks * rows_each, rows = std::min(rows_each, m - r);
     index_t const begin = std::min(panels, task % groups * group), end = std::min(panels, begin + group);
-    scratch<C> own;
-    C const* b = nullptr;
-    if (shared) {
-      b = packed.get() + ((b_batches == 1 ? 0 : batch) * panels + begin) * panel_size;
-    } else {
-      own = scratch<C>(ctx, (end - begin) * panel_size);
-      b = own.get();
-      for (index_t p = begin; p < end; ++p)
-        form.pack_panel(right_of(batch), p * tile_width, std::min(tile_width, n - p * tile_width), own.get() + (p - begin) * panel_size, pitch);
-    }
+    // Its own panels: those that no other reads, or the last one, where the kernel would read past the end of the rows.
+    auto const right = right_of(batch);
+    index_t const first_packed = !b_in_place ? begin : n % lane_multiple<C> == 0 ? end : std::clamp(panels - 1, begin, end);
+    scratch<C> const own(ctx, shared ? 0 : (end - first_packed) * panel_size);
+    if (!shared)
+      for (index_t p = first_packed; p < end; ++p) pack_panel(batch, p, own.get() + (p - first_packed) * panel_size);
+    auto const panel = [&](index_t p) -> right_panel<C> {
+      if constexpr (std::same_as<T, C>)
+        if (p < first_packed) return {right.data + p * tile_width, 1, right.strides[0]};
+      C const* const from = shared ? packed.get() + ((b_batches == 1 ? 0 : batch) * panels + begin) * panel_size : own.get();
+      return form.packed(from + (p - first_packed) * panel_size, k, pitch);
+    };
     T* const out = g.c.data + batch / inner * g.c.strides[0] + batch % inner * g.c.strides[1] + r * n;
     auto const multiply = [&](left_part<left> const& a, index_t p, index_t at, C* sums, index_t stride, index_t columns) {
-      form.multiply_panel(a, rows, b + (p - begin) * panel_size, pitch, k, at, sums, stride, columns, at > 0);
+      form.multiply_panel(a, rows, panel(p), k, at, sums, stride, columns, at > 0);
     };
     auto const finish = [&](index_t p, C const* sums, index_t stride, index_t columns) {
       T* const to = out + p * tile_width;
