@@ -155,16 +155,35 @@ TEMPLATE_TEST_CASE("rows of any width, alone or beside each other: the same bits
         INFO(rows << " rows of " << width);
         auto const n = static_cast<std::size_t>(rows), m = static_cast<std::size_t>(width);
         std::vector<C> together(n), alone(n), sums(m, C(1)), beside(sums), listed(sums);
-        cpu_detail::dispatch<cpu_detail::row_dots, C>(x.data(), near, width, rows, together.data());
+        cpu_detail::rows_of<C> const one{x.data(), 0}, weights{weight.data(), 0};
+        cpu_detail::dots_of_rows(one, 1, near, width, rows, together.data(), 0);
         for (index_t j = 0; j < rows; ++j)
-          cpu_detail::dispatch<cpu_detail::row_dots, C>(x.data(), cpu_detail::rows_of<TestType>{&apart(j, 0), stride}, width, index_t(1), &alone[std::size_t(j)]);
+          cpu_detail::dots_of_rows(one, 1, cpu_detail::rows_of<TestType>{&apart(j, 0), stride}, width, 1, &alone[std::size_t(j)], 0);
         CHECK(together == alone);
         auto const add = [&](auto const& from, index_t const* list, std::vector<C>& to) {
-          cpu_detail::dispatch<cpu_detail::row_sums, C>(weight.data(), from, list, rows, width, to.data());
+          cpu_detail::sums_of_rows(weights, 1, from, list, rows, width, to.data(), 0);
         };
         add(near, nullptr, sums), add(far, nullptr, beside), add(near, at.data(), listed);
         CHECK(sums == beside);
         CHECK(sums == listed);
+
+        // Five vectors, the last of which is the one above: the same whichever takes the rows with it.
+        auto vectors = randn<C>(ctx, {5, width + 2}, 4), shares = randn<C>(ctx, {5, rows + 3}, 5);
+        for (index_t c = 0; c < width; ++c) vectors(1, c) = vectors(4, c) = x(c);
+        for (index_t j = 0; j < rows; ++j) shares(1, j) = shares(4, j) = weight(j);
+        std::vector<C> dots(5 * (n + 1), C(7)), added(5 * (m + 1), C(1));
+        cpu_detail::dots_of_rows(cpu_detail::rows_of<C>{vectors.data(), width + 2}, 5, near, width, rows, dots.data(), rows + 1);
+        cpu_detail::sums_of_rows(cpu_detail::rows_of<C>{shares.data(), rows + 3}, 5, near, nullptr, rows, width, added.data(), width + 1);
+        auto const part = [](std::vector<C> const& from, std::size_t i, std::size_t size) {
+          auto const first = from.begin() + static_cast<std::ptrdiff_t>(i * (size + 1));
+          return std::vector<C>(first, first + static_cast<std::ptrdiff_t>(size));
+        };
+        for (std::size_t const i : {1u, 4u}) {
+          CHECK(part(dots, i, n) == together);
+          CHECK(part(added, i, m) == sums);
+        }
+        CHECK(dots[n] == 7);
+        CHECK(added[m] == 1);
         double worst = 0;
         for (index_t j = 0; j < rows; ++j) {
           double dot = 0;

@@ -101,10 +101,16 @@ class forward_rows {
       key_range const keys = lanes[static_cast<std::size_t>(i)].keys;
       return {std::clamp<index_t>(keys.begin - first, 0, n), std::clamp<index_t>(keys.end - first, 0, n)};
     };
+    if (!Mask::by_key && sees_alike()) {  // as the heads of a group do
+      if (key_range const keys = seen_by(0); keys.begin < keys.end) {
+        make_scores(0, count_, keys, k);
+        for (index_t i = 0; i < count_; ++i) weigh(i, keys.end - keys.begin);
+        add_values(0, count_, from(v, keys.begin), nullptr, keys.end - keys.begin);
+      }
+      return;
+    }
     for (index_t i = 0; i < count_; ++i)
-      if (key_range const keys = seen_by(i); keys.begin < keys.end)
-        dispatch<row_dots, C>(static_cast<C const*>(query_ + i * width_), from(k, keys.begin), width_,
-                              keys.end - keys.begin, scores_ + i * key_block);
+      if (key_range const keys = seen_by(i); keys.begin < keys.end) make_scores(i, 1, keys, k);
     for (index_t i = 0; i < count_; ++i) {
       key_range const keys = seen_by(i);
       if (keys.begin >= keys.end) continue;
@@ -120,10 +126,8 @@ class forward_rows {
             at[static_cast<std::size_t>(seen++)] = j - keys.begin;
           }
       }
-      weigh(i, scores, seen);
-      dispatch<row_sums, C>(static_cast<C const*>(scores), from(v, keys.begin),
-                            Mask::by_key ? static_cast<index_t const*>(at.data()) : nullptr, seen, value_width_,
-                            out_ + i * value_width_);
+      weigh(i, seen);
+      add_values(i, 1, from(v, keys.begin), Mask::by_key ? at.data() : nullptr, seen);
     }
   }
 
@@ -142,9 +146,26 @@ class forward_rows {
  private:
   static rows_of<T> from(rows_of<T> rows, index_t first) { return {rows.data + first * rows.stride, rows.stride}; }
 
+  bool sees_alike() const {
+    for (index_t i = 1; i < count_; ++i) {
+      key_range const first = lanes[0].keys, keys = lanes[static_cast<std::size_t>(i)].keys;
+      if (keys.begin != first.begin || keys.end != first.end) return false;
+    }
+    return true;
+  }
+  /// Of n queries from i on.
+  void make_scores(index_t i, index_t n, key_range keys, rows_of<T> k) {
+    dots_of_rows(rows_of<C>{query_ + i * width_, width_}, n, from(k, keys.begin), width_, keys.end - keys.begin,
+                          scores_ + i * key_block, key_block);
+  }
+  void add_values(index_t i, index_t n, rows_of<T> v, index_t const* at, index_t keys) {
+    sums_of_rows(rows_of<C>{scores_ + i * key_block, key_block}, n, v, at, keys, value_width_,
+                          out_ + i * value_width_, value_width_);
+  }
   /// The first n scores of query i -> weights relative to e^reference.
-  void weigh(index_t i, C* scores, index_t n) {
+  void weigh(index_t i, index_t n) {
     if (n == 0) return;
+    C* const scores = scores_ + i * key_block;
     auto const at = static_cast<std::size_t>(i);
     std::fill(scores + n, scores + round_up(n, lane_multiple<C>), scores[n - 1]);
     C factor;

@@ -120,19 +120,16 @@ void thin_product(cpu_context const& ctx, gemm_arguments<T> const& g, view<T con
     // What all vectors read is a part that stays in the cache.
     index_t const total = along_n ? k : count,
                   part = std::max<index_t>(8, 16384 / (along_n ? count : std::max<index_t>(k, 1)) / 8 * 8);
-    for (index_t at = 0; at < total; at += part)
-      for (index_t r = 0; r < m; ++r) {
-        C const* const x = vectors.get() + r * k;
-        C* const out = sums.get() + r * pitch;
-        index_t const rows = std::min(part, total - at);
-        if (along_n)
-          dispatch<row_sums, C>(x + at,
-                                rows_of<T>{many.data + at * many.strides[0] + first * many.strides[1], many.strides[0]},
-                                static_cast<index_t const*>(nullptr), rows, count, out);
-        else
-          dispatch<row_dots, C>(x, rows_of<T>{many.data + (first + at) * many.strides[1], many.strides[1]}, k, rows,
-                                out + at);
-      }
+    for (index_t at = 0; at < total; at += part) {
+      index_t const rows = std::min(part, total - at);
+      if (along_n)
+        sums_of_rows(rows_of<C>{vectors.get() + at, k}, m,
+                              rows_of<T>{many.data + at * many.strides[0] + first * many.strides[1], many.strides[0]},
+                              static_cast<index_t const*>(nullptr), rows, count, sums.get(), pitch);
+      else
+        dots_of_rows(rows_of<C>{vectors.get(), k}, m, rows_of<T>{many.data + (first + at) * many.strides[1], many.strides[1]},
+                              k, rows, sums.get() + at, pitch);
+    }
     if (wide) {
       for (index_t r = 0; r < m; ++r)
         finish_row<Activation>(sums.get() + r * pitch, g, g.bias ? g.bias + first : nullptr, c + r * n + first, count);
@@ -206,6 +203,8 @@ struct element_form {
   }
   /// As many columns of a panel as the kernel takes at a time lie together, row after row.
   index_t width = kernel_columns<C>();
+  /// Columns of a packed panel of n: all its parts are as wide.
+  index_t pitch(index_t n) const { return std::min(tile_width, round_up(n, n > width ? width : lane_multiple<C>)); }
   right_panel<C> packed(C const* panel, index_t k, index_t pitch) const { return {panel, k, std::min(width, pitch)}; }
 
   /// Columns [first, first + n) of b, with zeros up to a multiple of lane_multiple.
@@ -289,6 +288,7 @@ struct pair_form {
       }
   }
   static bool in_place(view<bf16 const, 2> const&, index_t) { return false; }
+  static index_t pitch(index_t n) { return std::min(tile_width, round_up(n, lane_multiple<float>)); }
   static right_panel<float> packed(float const* panel, index_t, index_t pitch) { return {panel, 1, pitch}; }
   static constexpr index_t depth = 256;
   void multiply_panel(left_part<left> const& x, index_t rows, right_panel<float> const& b, index_t k, index_t at, float* sums,
@@ -317,7 +317,7 @@ void product_in_panels(cpu_context const& ctx, gemm_arguments<T> const& g, Form 
   index_t const inner = g.c.extents[1], batches = g.c.extents[0] * inner;
   index_t const row_blocks = blocks_of(m, product_tile<C>::most_rows),
                 rows_each = round_up(blocks_of(m, row_blocks), 6);
-  index_t const panels = blocks_of(n, tile_width), pitch = std::min(tile_width, round_up(n, lane_multiple<C>));
+  index_t const panels = blocks_of(n, tile_width), pitch = form.pitch(n);
   index_t const panel_size = form.panel_rows(k) * pitch;
   auto const left_of = [&](index_t batch) { return matrix_of(g.a, batch / inner, batch % inner); };
   auto const right_of = [&](index_t batch) { return matrix_of(g.b, batch / inner, batch % inner); };

@@ -376,6 +376,17 @@ template <class S, int N>
 COG_INLINE void reduce_add(S const (&x)[N], typename S::value_type* out) {
   for (int i = 0; i < N; ++i) out[i] = reduce_add(x[i]);
 }
+#if defined(EIGEN_VECTORIZE_AVX512)
+/// Four at once, the same to the bit.
+COG_INLINE void reduce_add(simd<float> const (&x)[4], float* out) {
+  auto const halves = [](__m512 a, __m512 b) { return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee)); };
+  __m512 const a = halves(x[0].v, x[1].v), b = halves(x[2].v, x[3].v);
+  __m512 s = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));  // four lanes of each
+  s = _mm512_add_ps(s, _mm512_shuffle_ps(s, s, 0x4e));
+  s = _mm512_add_ps(s, _mm512_shuffle_ps(s, s, 0xb1));
+  _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_permutexvar_ps(_mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 8, 4, 0), s)));
+}
+#endif
 
 /// rows[i][j] <-> rows[j][i]
 template <class T>
