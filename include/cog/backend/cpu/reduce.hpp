@@ -183,7 +183,7 @@ void reduce(cpu_context const& ctx, F const& f, std::array<index_t, Rank> const&
       level[l] = sum;
       ++leaves;
     }
-    int const top = std::bit_width(leaves) - 1;
+    int const top = static_cast<int>(std::bit_width(leaves)) - 1;
     for (int l = top; l-- > 0;)
       if (leaves >> l & 1) R::merge(level[top], level[l]);
     return level[top];
