@@ -4,7 +4,7 @@
 set -eu
 
 packages="g++ cmake ninja-build pkg-config libeigen3-dev nlohmann-json3-dev catch2 libcli11-dev libbenchmark-dev
-  libsentencepiece-dev gnuplot-nox time libpng-dev libstb-dev libzip-dev libopenblas-dev libdnnl-dev"
+  libsentencepiece-dev gnuplot-nox time libpng-dev libstb-dev libzip-dev libopenblas-dev libdnnl-dev ocl-icd-opencl-dev"
 
 command -v dpkg >/dev/null 2>&1 && command -v apt-get >/dev/null 2>&1 || exit 0
 

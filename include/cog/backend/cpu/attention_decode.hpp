@@ -156,11 +156,11 @@ class forward_rows {
   /// Of n queries from i on.
   void make_scores(index_t i, index_t n, key_range keys, rows_of<T> k) {
     dots_of_rows(rows_of<C>{query_ + i * width_, width_}, n, from(k, keys.begin), width_, keys.end - keys.begin,
-                          scores_ + i * key_block, key_block);
+                 scores_ + i * key_block, key_block);
   }
   void add_values(index_t i, index_t n, rows_of<T> v, index_t const* at, index_t keys) {
-    sums_of_rows(rows_of<C>{scores_ + i * key_block, key_block}, n, v, at, keys, value_width_,
-                          out_ + i * value_width_, value_width_);
+    sums_of_rows(rows_of<C>{scores_ + i * key_block, key_block}, n, v, at, keys, value_width_, out_ + i * value_width_,
+                 value_width_);
   }
   /// The first n scores of query i -> weights relative to e^reference.
   void weigh(index_t i, index_t n) {

@@ -124,11 +124,11 @@ void thin_product(cpu_context const& ctx, gemm_arguments<T> const& g, view<T con
       index_t const rows = std::min(part, total - at);
       if (along_n)
         sums_of_rows(rows_of<C>{vectors.get() + at, k}, m,
-                              rows_of<T>{many.data + at * many.strides[0] + first * many.strides[1], many.strides[0]},
-                              static_cast<index_t const*>(nullptr), rows, count, sums.get(), pitch);
+                     rows_of<T>{many.data + at * many.strides[0] + first * many.strides[1], many.strides[0]}, nullptr, rows,
+                     count, sums.get(), pitch);
       else
-        dots_of_rows(rows_of<C>{vectors.get(), k}, m, rows_of<T>{many.data + (first + at) * many.strides[1], many.strides[1]},
-                              k, rows, sums.get() + at, pitch);
+        dots_of_rows(rows_of<C>{vectors.get(), k}, m, rows_of<T>{many.data + (first + at) * many.strides[1], many.strides[1]}, k,
+                     rows, sums.get() + at, pitch);
     }
     if (wide) {
       for (index_t r = 0; r < m; ++r)
