@@ -60,7 +60,7 @@ class forward_rows {
   using value_source = row_source<T, U>;
   using stored = T;                   // what rows of keys and values hold
   static constexpr bool keeps_keys = false;
-  static constexpr index_t most = 6;  // queries; with more, lanes of queries are faster
+  static constexpr index_t most = 8;  // queries; with more, lanes of queries are faster
   static constexpr index_t key_block = 128;
   std::array<query_lane, most> lanes;
 
