@@ -196,13 +196,14 @@ struct element_form {
     }
     return {to, 1, strip};
   }
-  /// Is b read where it lies, by so many blocks of rows of a? Packed, it would be written and read once more, by another core
-  /// perhaps, but then read with fewer conflicts in the cache.
-  static bool in_place(view<T const, 2> const& b, index_t uses) {
-    return std::same_as<T, C> && b.strides[1] == 1 && uses <= 4;
+  /// Is b read where it lies, for so many rows of a? Packed, it would be written and read once more, by another core perhaps,
+  /// but then read with fewer conflicts in the cache, of which there are more the less of a row is read at a time.
+  bool in_place(view<T const, 2> const& b, index_t rows) const {
+    return std::same_as<T, C> && b.strides[1] == 1 && rows <= (is_wide() ? 384 : 24);
   }
   /// As many columns of a panel as the kernel takes at a time lie together, row after row.
   index_t width = kernel_columns<C>();
+  bool is_wide() const { return width * static_cast<index_t>(sizeof(C)) >= 256; }
   /// Columns of a packed panel of n: all its parts are as wide.
   index_t pitch(index_t n) const { return std::min(tile_width, round_up(n, n > width ? width : lane_multiple<C>)); }
   right_panel<C> packed(C const* panel, index_t k, index_t pitch) const { return {panel, k, std::min(width, pitch)}; }
@@ -232,7 +233,7 @@ struct element_form {
   }
   /// How much is summed before another piece of the operands is taken up, and sums are read and written again: a task's rows of a of
   /// that depth stay in a second-level cache, which is larger where registers are wide.
-  index_t depth = (width * static_cast<index_t>(sizeof(C)) < 256 ? 3072 : 4096) / static_cast<index_t>(sizeof(C));
+  index_t depth = (is_wide() ? 4096 : 3072) / static_cast<index_t>(sizeof(C));
   /// sums (+)= a b over [at, at + depth) of k, rows of it at `stride`.
   void multiply_panel(left_part<left> const& x, index_t rows, right_panel<C> const& b, index_t k, index_t at, C* sums,
                       index_t stride, index_t columns, bool add) const {
@@ -323,7 +324,7 @@ void product_in_panels(cpu_context const& ctx, gemm_arguments<T> const& g, Form 
   auto const right_of = [&](index_t batch) { return matrix_of(g.b, batch / inner, batch % inner); };
 
   // Panels of b that several tasks read are made once; a task makes its part of a itself, where that does not lie right.
-  bool const in_place = form.in_place(left_of(0)), b_in_place = form.in_place(right_of(0), row_blocks), shared = row_blocks > 1 && !b_in_place;
+  bool const in_place = form.in_place(left_of(0)), b_in_place = form.in_place(right_of(0), m), shared = row_blocks > 1 && !b_in_place;
   auto const pack_panel = [&](index_t batch, index_t p, C* to) {
     form.pack_panel(right_of(batch), p * tile_width, std::min(tile_width, n - p * tile_width), to, pitch);
   };
