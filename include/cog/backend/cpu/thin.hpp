@@ -20,9 +20,11 @@ constexpr bool is_short(index_t width) {
   return width * index_t(sizeof(T)) <= 1024;
 }
 
-/// Are there registers for the sums of so many vectors, which take a row that is loaded once?
+/// Of so many sums for one vector, how many there are registers for where several vectors take a row that is loaded once.
 template <class S, int Vectors>
-inline constexpr bool take_rows_together = Vectors == 1 || S::registers >= 32;
+constexpr int sums_for_each(int sums) {
+  return S::registers >= 32 ? sums : sums / Vectors;
+}
 
 /// A load that so many instructions take from a register: g++ would give each of them a load of its own.
 template <class S, int Uses, class T>
@@ -34,7 +36,7 @@ COG_INLINE S load_for(T const* p) {
   return x;
 }
 
-/// out(i, j) = <x_i, row_j> for i < Vectors, j < n. Short rows go four at a time, whose lanes are added up together.
+/// out(i, j) = <x_i, row_j> for i < Vectors, j < n. Short rows go some at a time, whose lanes are added up together.
 template <int Vectors>
 struct row_dots {
   template <class S, int Rows, int Chains, class C, class T>
@@ -86,17 +88,13 @@ struct row_dots {
   }
   template <class S, class C, class T>
   static COG_INLINE void run(rows_of<C> x, rows_of<T> rows, index_t width, index_t n, C* out, index_t out_stride) {
-    if constexpr (!take_rows_together<S, Vectors>) {
-      for (int i = 0; i < Vectors; ++i)
-        row_dots<1>::template run<S>(rows_of<C>{x.data + i * x.stride, 0}, rows, width, n, out + i * out_stride, index_t(0));
-    } else {
-      index_t j = 0;
-      if (is_short<T>(width)) {
-        for (; j + 4 <= n; j += 4) group<S, 4, 2>(x, rows.data + j * rows.stride, rows.stride, width, out + j, out_stride);
-        for (; j < n; ++j) group<S, 1, 2>(x, rows.data + j * rows.stride, rows.stride, width, out + j, out_stride);
-      }
-      for (; j < n; ++j) group<S, 1, 4>(x, rows.data + j * rows.stride, rows.stride, width, out + j, out_stride);
+    constexpr int some = sums_for_each<S, Vectors>(4);
+    index_t j = 0;
+    if (is_short<T>(width)) {
+      for (; j + some <= n; j += some) group<S, some, 2>(x, rows.data + j * rows.stride, rows.stride, width, out + j, out_stride);
+      for (; j < n; ++j) group<S, 1, 2>(x, rows.data + j * rows.stride, rows.stride, width, out + j, out_stride);
     }
+    for (; j < n; ++j) group<S, 1, 4>(x, rows.data + j * rows.stride, rows.stride, width, out + j, out_stride);
   }
 };
 /// The same for any number of vectors.
@@ -141,7 +139,7 @@ struct row_sums {
   static COG_INLINE void group(rows_of<C> weights, rows_of<T> rows, index_t const* at, index_t first, index_t width,
                                C* out, index_t out_stride) {
     constexpr index_t size = S::size;
-    constexpr int registers = std::min<int>(8, 256 / (S::size * int(sizeof(T))));
+    constexpr int registers = sums_for_each<S, Vectors>(std::min<int>(8, 256 / (S::size * int(sizeof(T)))));
     index_t const ahead = std::max<index_t>(Rows, rows_ahead<T>(width)) * rows.stride;
     T const* row[Rows];
 #pragma GCC unroll 8
@@ -158,14 +156,9 @@ struct row_sums {
   template <class S, class C, class T>
   static COG_INLINE void run(rows_of<C> weights, rows_of<T> rows, index_t const* at, index_t n, index_t width, C* out,
                              index_t out_stride) {
-    if constexpr (!take_rows_together<S, Vectors>) {
-      for (int i = 0; i < Vectors; ++i)
-        row_sums<1>::template run<S>(rows_of<C>{weights.data + i * weights.stride, 0}, rows, at, n, width, out + i * out_stride, index_t(0));
-    } else {
-      index_t j = 0;
-      for (; j + 8 <= n; j += 8) group<S, 8>(weights, rows, at, j, width, out, out_stride);
-      for (; j < n; ++j) group<S, 1>(weights, rows, at, j, width, out, out_stride);
-    }
+    index_t j = 0;
+    for (; j + 8 <= n; j += 8) group<S, 8>(weights, rows, at, j, width, out, out_stride);
+    for (; j < n; ++j) group<S, 1>(weights, rows, at, j, width, out, out_stride);
   }
 };
 /// The same for any number of vectors.
