@@ -53,6 +53,8 @@ TEST_CASE("windows, also where queries outnumber keys") {
   problem<double> const x(ctx, 1, 2, 2, 200, 70, 8, 8);
   check_both(x, cog::causal, sees_causal(200, 70));  // the first 130 queries see nothing
   check_both(x, cog::sliding_window{std::numeric_limits<index_t>::max()}, sees_causal(200, 70));
+  problem<double> const few(ctx, 2, 2, 2, 3, 300, 4, 5);  // whose windows begin apart
+  for (index_t width : {2, 5, 140}) check_both(few, cog::sliding_window{width}, sees_window(3, 300, width));
 }
 
 TEST_CASE("no queries, no keys, no width, one key", "[alone]") {

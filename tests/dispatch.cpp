@@ -4,9 +4,11 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
 
 #include <cog/attention/attention.hpp>
 #include <cog/backend/cpu/cpu.hpp>
+#include <cog/core/wrap.hpp>
 #include <cog/expr/contract.hpp>
 #include <cog/random/random.hpp>
 
@@ -106,6 +108,31 @@ TEMPLATE_TEST_CASE("products are the same under every set of instructions", "", 
       CHECK(distance(eval(plain + bias), expected) < bound);
       auto const on = [&](auto const& x) { return from(three, x.to_vector(), x.extents()); };
       CHECK(tensor<T, 2, cpu>(matmul(on(a), on(b)) + on(bias)).to_vector() == y.to_vector());
+    });
+  }
+}
+
+TEMPLATE_TEST_CASE("products read nothing beyond their operands", "", float, double, half) {  // AddressSanitizer sees it
+  cpu::context const ctx;
+  for (auto const& [m, k, n] : {std::array<index_t, 3>{240, 52, 10}, {8, 701, 37}, {8, 701, 20}, {300, 40, 70}, {400, 33, 21}, {2, 90, 19}, {70, 90, 2}}) {
+    auto const exactly = [&](tensor<float, 2, cpu> const& x) {  // in memory of its own, to the byte
+      tensor<TestType, 2, cpu> const y = cast<TestType>(x);
+      auto const values = std::make_shared<std::vector<TestType>>(y.to_vector());
+      return wrap(ctx, values->data(), y.extents(), values);
+    };
+    auto const a = exactly(randn<float>(ctx, {m, k}, 1)), b = exactly(randn<float>(ctx, {k, n}, 2));
+    auto const at = exactly(eval(cast<float>(transposed(a)))), bt = exactly(eval(cast<float>(transposed(b))));
+    tensor<double, 2, cpu> const wanted = matmul(eval(cast<double>(a)), eval(cast<double>(b)));
+    double const bound = (std::same_as<TestType, half> ? 1e-3 : 1e-5) * max(abs(wanted)).item();
+    under_each([&] {
+      INFO(m << " x " << k << " x " << n);
+      auto const check = [&](auto const& x, auto const& y) {
+        tensor<TestType, 2, cpu> sum = zeros<TestType>(ctx, {m, n});
+        sum += matmul(x, y);
+        CHECK(distance(eval(cast<float>(sum)), eval(cast<float>(wanted))) < bound);
+        CHECK(distance(eval(cast<float>(eval(matmul(x, y)))), eval(cast<float>(wanted))) < bound);
+      };
+      check(a, b), check(transposed(at), b), check(a, transposed(bt)), check(transposed(at), transposed(bt));
     });
   }
 }

@@ -204,8 +204,8 @@ struct element_form {
   /// As many columns of a panel as the kernel takes at a time lie together, row after row.
   index_t width = kernel_columns<C>();
   bool is_wide() const { return width * static_cast<index_t>(sizeof(C)) >= 256; }
-  /// Columns of a packed panel of n: all its parts are as wide.
-  index_t pitch(index_t n) const { return std::min(tile_width, round_up(n, n > width ? width : lane_multiple<C>)); }
+  /// Columns of a packed panel of n: all its parts are as wide, and it has as many as are multiplied.
+  index_t pitch(index_t n) const { return std::min(tile_width, round_up(n, n > width ? std::max(width, lane_multiple<C>) : lane_multiple<C>)); }
   right_panel<C> packed(C const* panel, index_t k, index_t pitch) const { return {panel, k, std::min(width, pitch)}; }
 
   /// Columns [first, first + n) of b, with zeros up to a multiple of lane_multiple.
