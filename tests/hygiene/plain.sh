@@ -10,6 +10,6 @@ cp -r "$root/include" include
 cat >>x.cpp <<'KERNELS'
 auto products_of_bf16(cog::tensor<cog::bf16, 2, cog::cpu> const& x) { return cog::eval(matmul(x, x)); }
 KERNELS
-"$cxx" -std=c++20 -I include -I "$eigen" x.cpp everything.cpp -o x 2>said
+"$cxx" -std=c++20 -I include -I "$eigen" x.cpp everything.cpp -o x 2>said || { cat said >&2; fail "this does not compile"; }
 [ ! -s said ] || { cat said >&2; fail "the compiler has something to say"; }
 ./x

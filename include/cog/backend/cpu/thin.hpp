@@ -30,7 +30,7 @@ constexpr int sums_for_each(int sums) {
 template <class S, int Uses, class T>
 COG_INLINE S load_for(T const* p) {
   S x = S::load(p);
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
   if constexpr (Uses > 1) __asm__("" : "+v"(x.v));
 #endif
   return x;
