@@ -280,7 +280,7 @@ void backward_in_tiles(cpu_context const& ctx, attention_backward_arguments<T, M
   // what it sees, and the key block whose turn it is to add to its dq.
   constexpr bool in_pairs = Tile::in_pairs;
   constexpr index_t multiple = in_pairs ? 2 : 1;
-  using turned = std::conditional_t<in_pairs, pair_columns, unturned>;
+  using turned = std::conditional_t<in_pairs, pair_columns<query_block>, unturned>;
   scratch<C> const scaled(ctx, in_pairs ? 0 : rows * width), mean(ctx, rows), logsumexp(ctx, rows), dq(ctx, rows * padded_width);
   row_source<C, T> const k(ctx, a.k, false), v(ctx, a.v, false);
   auto const queries_of = [&] {

@@ -137,7 +137,7 @@ class forward_tile {
   template <class T>
   using key_source = row_source<Stored, T, in_pairs ? 2 : 1>;
   template <class T>
-  using value_source = std::conditional_t<in_pairs, pair_columns, row_source<Stored, T>>;
+  using value_source = std::conditional_t<in_pairs, pair_columns<>, row_source<Stored, T>>;
   using stored = Stored;
   static constexpr bool keeps_keys = in_pairs;  // of a block until the next but one is taken in
   static constexpr index_t most = tile_width;  // queries

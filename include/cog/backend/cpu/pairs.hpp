@@ -323,29 +323,39 @@ inline void transpose_pairs(bf16 const* from, index_t from_stride, index_t rows,
 }
 
 /// The rows of a [B, H, N, W] operand turned once for all: at(b, h, first, ...) is W rows of neighbours from row
-/// `first` on, an even one. After the last come zeros up to an even number.
+/// `first` on, an even one. After the last come zeros up to an even number. Block: so many rows lie together, and at() is asked
+/// for rows of one block; 0: for any.
+template <index_t Block = 0>
 class pair_columns {
  public:
   pair_columns(cpu_context const& ctx, view<bf16 const, 4> const& x, bool = true)
-      : heads_(x.extents[1]), width_(x.extents[3]), pitch_(round_up(x.extents[2], 32) + 32) {  // no power of 2
-    constexpr index_t chunk = 256;
+      : heads_(x.extents[1]),
+        width_(x.extents[3]),
+        pitch_(Block > 0 ? Block : round_up(x.extents[2], 32) + 32),  // no power of 2
+        head_size_(width_ * (Block > 0 ? round_up(x.extents[2], Block) : pitch_)) {
+    constexpr index_t chunk = Block > 0 ? Block : 256;
     index_t const length = x.extents[2], chunks = blocks_of(length, chunk);
     row_source<bf16, bf16> const rows(ctx, x, false);
-    turned_ = scratch<bf16>(ctx, x.extents[0] * heads_ * width_ * pitch_);
+    turned_ = scratch<bf16>(ctx, x.extents[0] * heads_ * head_size_);
     ctx.run(x.extents[0] * heads_ * chunks, [&](index_t task) {
-      index_t const bh = task / chunks, first = task % chunks * chunk, n = std::min(chunk, length - first);
+      index_t const bh = task / chunks, b = bh / heads_, h = bh % heads_, first = task % chunks * chunk, n = std::min(chunk, length - first);
       scratch<bf16> const buffer(ctx, rows.buffer_size(n));
-      auto const from = rows.at(bh / heads_, bh % heads_, first, n, buffer.get());
-      transpose_pairs(from.data, from.stride, n, width_, turned_.get() + bh * width_ * pitch_ + first, pitch_);
+      auto const from = rows.at(b, h, first, n, buffer.get());
+      transpose_pairs(from.data, from.stride, n, width_, turned_.get() + place(b, h, first), pitch_);
     });
   }
   rows_of<bf16> at(index_t b, index_t h, index_t first, index_t, bf16*) const {
-    return {turned_.get() + (b * heads_ + h) * width_ * pitch_ + first, pitch_};
+    return {turned_.get() + place(b, h, first), pitch_};
   }
   index_t buffer_size(index_t) const { return 0; }
 
  private:
-  index_t heads_, width_, pitch_;
+  index_t place(index_t b, index_t h, index_t first) const {
+    index_t const within = Block > 0 ? first / pitch_ * pitch_ * width_ + first % pitch_ : first;
+    return (b * heads_ + h) * head_size_ + within;
+  }
+
+  index_t heads_, width_, pitch_, head_size_;
   scratch<bf16> turned_;
 };
 
