@@ -194,10 +194,10 @@ TEMPLATE_TEST_CASE("rows of any width, alone or beside each other: the same bits
         CHECK(sums == beside);
         CHECK(sums == listed);
 
-        // Five vectors, the last of which is the one above: the same whichever takes the rows with it.
+        // Five vectors, three of which are the one above: first, second and last, alone, of those that take rows together.
         auto vectors = randn<C>(ctx, {5, width + 2}, 4), shares = randn<C>(ctx, {5, rows + 3}, 5);
-        for (index_t c = 0; c < width; ++c) vectors(1, c) = vectors(4, c) = x(c);
-        for (index_t j = 0; j < rows; ++j) shares(1, j) = shares(4, j) = weight(j);
+        for (index_t c = 0; c < width; ++c) vectors(1, c) = vectors(2, c) = vectors(4, c) = x(c);
+        for (index_t j = 0; j < rows; ++j) shares(1, j) = shares(2, j) = shares(4, j) = weight(j);
         std::vector<C> dots(5 * (n + 1), C(7)), added(5 * (m + 1), C(1));
         cpu_detail::dots_of_rows(cpu_detail::rows_of<C>{vectors.data(), width + 2}, 5, near, width, rows, dots.data(), rows + 1);
         cpu_detail::sums_of_rows(cpu_detail::rows_of<C>{shares.data(), rows + 3}, 5, near, nullptr, rows, width, added.data(), width + 1);
@@ -205,7 +205,7 @@ TEMPLATE_TEST_CASE("rows of any width, alone or beside each other: the same bits
           auto const first = from.begin() + static_cast<std::ptrdiff_t>(i * (size + 1));
           return std::vector<C>(first, first + static_cast<std::ptrdiff_t>(size));
         };
-        for (std::size_t const i : {1u, 4u}) {
+        for (std::size_t const i : {1u, 2u, 4u}) {
           CHECK(part(dots, i, n) == together);
           CHECK(part(added, i, m) == sums);
         }

@@ -70,14 +70,14 @@ struct differentiate_scores {
   static COG_INLINE void run(score_block<C> const& arguments) {
     score_block<C> const x = arguments;  // a copy, which what is stored cannot change, stays in registers
     for (index_t i = 0; i < x.count; i += Pairs ? 2 : 1) {
-      bool const odd = Pairs && i + 1 < x.count;
-      row<S> const first(x, i), second(x, odd ? i + 1 : i);
+      bool const two = Pairs && i + 1 < x.count;
+      row<S> const first(x, i), second(x, two ? i + 1 : i);
       for (index_t c = x.from; c < x.to; c += S::size) {
         S weight, gradient;
         first.differentiate(x, i * tile_width + c, weight, gradient);
         if constexpr (Pairs) {
           S second_weight = C(0), second_gradient = C(0);
-          if (odd) second.differentiate(x, (i + 1) * tile_width + c, second_weight, second_gradient);
+          if (two) second.differentiate(x, (i + 1) * tile_width + c, second_weight, second_gradient);
           weight = bf16_pairs(weight, second_weight);
           gradient = bf16_pairs(gradient, second_gradient);
           bf16* const at = x.gradient_rows + i * tile_width + c;
@@ -287,7 +287,7 @@ void backward_in_tiles(cpu_context const& ctx, attention_backward_arguments<T, M
     if constexpr (in_pairs) return a.q;
     else return view<C const, 4>{scaled.get(), a.q.extents, row_major(a.q.extents)};
   }();
-  row_source<stored, std::remove_const_t<std::remove_pointer_t<decltype(queries_of.data)>>, multiple> const q(ctx, queries_of, true);
+  row_source<stored, std::conditional_t<in_pairs, T, C>, multiple> const q(ctx, queries_of, true);
   row_source<stored, T, multiple> const gradient(ctx, a.out_gradient, true);
   turned const q_turned(ctx, a.q), gradient_turned(ctx, a.out_gradient);
   struct block {

@@ -150,7 +150,7 @@ struct left_part {
   index_t first, columns;
 };
 
-/// Up to tile_width columns of b. Of those from `first` on, row k is at data + first * column + k * row.
+/// Up to tile_width columns of b. Of those from `first` on, a multiple of what the kernel takes at a time, row k is at data + first * column + k * row.
 template <class C>
 struct right_panel {
   C const* data;
@@ -208,7 +208,7 @@ struct element_form {
   index_t pitch(index_t n) const { return std::min(tile_width, round_up(n, n > width ? std::max(width, lane_multiple<C>) : lane_multiple<C>)); }
   right_panel<C> packed(C const* panel, index_t k, index_t pitch) const { return {panel, k, std::min(width, pitch)}; }
 
-  /// Columns [first, first + n) of b, with zeros up to a multiple of lane_multiple.
+  /// Columns [first, first + n) of b, with zeros up to the pitch.
   void pack_panel(view<T const, 2> const& b, index_t first, index_t n, C* to, index_t pitch) const {
     index_t const height = b.extents[0], row = b.strides[0], column = b.strides[1];
     for (index_t begin = 0; begin < height; begin += block) {
