@@ -249,6 +249,32 @@ TEST_CASE("matmul: assignment, also to its own operands") {
     CHECK(same(y, cog::eval(cog::matmul(start, w) + kept)));
     CHECK(kept(3, 3) == 1);
   }
+  {
+    auto x = start.copy();
+    float const* const place = x.data();
+    x += cog::matmul(w, w);  // seen by nobody else: where it lies
+    CHECK(x.data() == place);
+    CHECK(same(x, cog::eval(start + cog::matmul(w, w))));
+    x = start.copy();
+    x += cog::matmul(x, w);
+    CHECK(same(x, cog::eval(start + want)));
+    x = start.copy();
+    auto const sum = x + cog::matmul(w, w);  // of the x of now
+    x = sum;
+    x = sum;
+    CHECK(same(x, cog::eval(start + cog::matmul(w, w))));
+    x = start.copy();
+    x = cog::transposed(x) + cog::matmul(w, w);
+    CHECK(same(x, cog::eval(cog::transposed(start) + cog::matmul(w, w))));
+    x = cog::transposed(start.copy());
+    x += cog::matmul(w, w);
+    CHECK(same(x, cog::eval(cog::transposed(start) + cog::matmul(w, w))));
+    auto part = cog::slice(start.copy(), 1, 0, 4);
+    part += cog::matmul(w, cog::slice(w, 1, 0, 4));
+    CHECK(same(part, cog::eval(cog::slice(start, 1, 0, 4) + cog::matmul(w, cog::slice(w, 1, 0, 4)))));
+    auto row = cog::ones<float>(context(), {1, 8});
+    CHECK_THROWS_AS(row += cog::matmul(w, w), cog::error);
+  }
   auto const later = cog::matmul(start.copy(), w.copy());  // lazy: it owns its operands
   CHECK(same(cog::eval(later), want));
 }

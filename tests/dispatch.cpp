@@ -106,6 +106,9 @@ TEMPLATE_TEST_CASE("products are the same under every set of instructions", "", 
       CHECK(distance(z, expected) < bound);
       tensor<T, 2, cpu> const plain = matmul(at, b);  // made where it belongs
       CHECK(distance(eval(plain + bias), expected) < bound);
+      tensor<T, 2, cpu> sum = expand(bias, expected.extents()).copy();
+      sum += matmul(a, b);
+      CHECK(distance(sum, expected) < bound);
       auto const on = [&](auto const& x) { return from(three, x.to_vector(), x.extents()); };
       CHECK(tensor<T, 2, cpu>(matmul(on(a), on(b)) + on(bias)).to_vector() == y.to_vector());
     });

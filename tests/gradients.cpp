@@ -86,6 +86,13 @@ struct affine {
   }
   auto operator()(auto const& x) const { return eval(gelu(matmul(x, weight) + bias)); }
 };
+struct summands {
+  tensor<double, 2, cpu> a, b;
+  void visit(auto&& f) {
+    f("a", a);
+    f("b", b);
+  }
+};
 
 cpu::context& here() {
   static cpu::context ctx;
@@ -153,6 +160,39 @@ TEST_CASE("element-wise expressions: repeated leaves, broadcasting, mixed dtypes
   CHECK(max(abs(std::get<0>(g) - 3)).item() == 0);
 }
 
+TEST_CASE("sums hand their gradient on: nothing is computed, and no two gradients that are returned share elements") {
+  auto const x = random_matrix(3, 4, 1), y = random_matrix(3, 4, 2), r = random_matrix(3, 4, 3);
+  auto const row = randn<double>(here(), {4}, 4);
+  auto const column = random_matrix(3, 1, 5);
+  auto const squares = [](auto const& e) { return sum(square(variable(e))); };  // of a step of its own
+  REQUIRE_GRADIENT([&](auto const& a, auto const& b) { return squares(a + b + a); }, x, y);
+  REQUIRE_GRADIENT([&](auto const& a, auto const& b) { return squares((a - r) - b); }, x, y);
+  REQUIRE_GRADIENT([&](auto const& a, auto const& b, auto const& c) { return squares(b + (a * r + c)); }, x, row, column);
+  REQUIRE_GRADIENT([&](auto const& a, auto const& b) { return squares(a + a * b); }, x, y);
+  REQUIRE_GRADIENT([&](auto const& a) { return squares(fuse([](auto u) { return u + u; }, a)); }, x);
+  REQUIRE_GRADIENT([&](auto const& a, auto const& b) { return squares(fuse([](auto u, auto v) { return u + u * v; }, a, b)); }, x, y);
+  // A gradient that two variables have for a while, each of which gets another one besides.
+  REQUIRE_GRADIENT([&](auto const& a, auto const& b) {
+    auto const first = variable(a * 2), second = variable(b * 3);
+    auto const both = variable(first + second);
+    return sum(square(both) + first * r) + sum(slice(second, 0, 1, 3) * slice(r, 0, 0, 2)) + sum(square(second));
+  }, x, y);
+  // Of other types than the sum.
+  auto const narrow = eval(cast<float>(y));
+  auto const [v, g] = value_and_grad([&](auto const& a, auto const& b) { return sum(variable(a + b) * r); }, x, narrow);
+  CHECK(max(abs(std::get<0>(g) - r)).item() == 0);
+  CHECK(max(abs(std::get<1>(g) - cast<float>(r))).item() == 0);
+
+  auto const [value, own] = value_and_grad([](auto const& a, auto const& b) { return sum(a + b); }, x, y);
+  std::get<0>(own).assign(7);
+  CHECK(max(abs(std::get<1>(own) - 1)).item() == 0);
+
+  summands model{x, y};
+  auto const handed = value_and_grad(model, [&](auto& m) { return squares(m.record(m->a) + m.record(m->b)); }).gradients;
+  CHECK(handed(model.a).data() == handed(model.b).data());
+  CHECK(max(abs(handed(model.a) - 2 * (x + y))).item() < 1e-14);
+}
+
 TEST_CASE("fuse gives the values and the gradients of the expression it names") {
   auto const x = random_matrix(3, 4, 1);
   auto const z = randn<double>(here(), {4}, 2);
@@ -203,6 +243,46 @@ TEST_CASE("products: every orientation, batches, broadcasting, epilogues") {
   REQUIRE_GRADIENT([](auto const& x, auto const& y) { return sum(square(matmul(transposed(y), transposed(x)))); }, a, w);
   auto const single = randn<double>(here(), {1, 3, 4}, 5);
   REQUIRE_GRADIENT([](auto const& x, auto const& y) { return sum(square(matmul(x, y) * 2)); }, single, b);
+}
+
+TEST_CASE("a product plus a row: as without a recording, to the bit; its gradients, and those of rows that stretch") {
+  auto const x = randn<double>(here(), {2, 3, 4}, 1), batches = randn<double>(here(), {2, 4, 5}, 2);
+  auto const w = random_matrix(4, 5, 3), one = random_matrix(4, 1, 4);
+  auto const row = randn<double>(here(), {5}, 5), single = randn<double>(here(), {1}, 6);
+  auto const f = [](auto const& a, auto const& b, auto const& c) { return sum(square(matmul(a, b) + c) * gelu(matmul(a, b) + c)); };
+  REQUIRE_GRADIENT(f, x, w, row);
+  REQUIRE_GRADIENT(f, x, batches, row);
+  REQUIRE_GRADIENT(f, x, w, single);
+  REQUIRE_GRADIENT(f, x, one, row);  // the row stretches the product
+  REQUIRE_GRADIENT(f, x, one, single);
+  REQUIRE_GRADIENT([&](auto const& c) { return f(x, w, c); }, row);
+  REQUIRE_GRADIENT([&](auto const& a) { return f(a, w, row); }, x);
+  REQUIRE_GRADIENT([&](auto const& a, auto const& b, auto const& c) { return sum(square(c + matmul(a, b)) + (matmul(a, b) + c) * c); }, x, w, row);
+
+  auto const narrow = [](auto const& t) { return eval(cast<bf16>(t)); };
+  auto const a = narrow(x);
+  auto const b = narrow(w);
+  auto const c = narrow(row * 0.01);
+  auto const plain = eval(matmul(a, b) + c);
+  (void)value_and_grad([&](auto const& u, auto const& v, auto const& z) {
+    CHECK(variable(matmul(u, v) + z).value().to_vector() == plain.to_vector());
+    return sum(cast<float>(u));
+  }, a, b, c);
+}
+
+TEST_CASE("several products of one operand: their gradients add up where the first lies") {
+  auto const x = random_matrix(5, 4, 1), w = random_matrix(4, 4, 2), v = random_matrix(4, 4, 3);
+  REQUIRE_GRADIENT([](auto const& a, auto const& b, auto const& c) { return sum(square(matmul(a, b) + matmul(a, c) * matmul(a, b))); }, x, w, v);
+  // Its gradient so far is that of a sum, which others have too.
+  REQUIRE_GRADIENT([](auto const& a, auto const& b) {
+    auto const h = variable(a * 2), y = variable(h + matmul(h, b));
+    return sum(square(y + matmul(y, b)));
+  }, x, w);
+  // ... or lies transposed.
+  REQUIRE_GRADIENT([](auto const& a, auto const& b) {
+    auto const product = variable(matmul(a, b));
+    return sum(square(product)) + sum(square(matmul(transposed(a), product)));
+  }, x, w);
 }
 
 TEST_CASE("views, indexed access and joins") {

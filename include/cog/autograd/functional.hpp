@@ -23,7 +23,8 @@ class gradients {
  public:
   explicit gradients(std::shared_ptr<tape> t) : tape_(std::move(t)) {}
 
-  /// The gradient of a parameter, of its shape; zeros where none arrived. Throws for a tensor that is not a parameter.
+  /// The gradient of a parameter, of its shape; zeros where none arrived. It is for reading: another parameter, added to this one, may
+  /// have the same. Throws for a tensor that is not a parameter.
   template <class T, int R, class B>
   tensor<T, R, B> operator()(tensor<T, R, B> const& parameter) const {
     auto const* w = tape_->find_watched(parameter);
@@ -137,8 +138,7 @@ auto value_and_grad(F const& f, tensor<T, R, B> const&... x) {
       [&](auto const&... v) {
         return std::tuple([&] {
           using V = std::remove_cvref_t<decltype(v)>;
-          auto* g = t->template find<typename V::value_type, V::rank, typename V::backend_type>(v.slot());
-          return g ? *g : zeros_like(v.value());
+          return t->template buffer<typename V::value_type, V::rank, typename V::backend_type>(v.slot(), v.value());
         }()...);
       },
       inputs);

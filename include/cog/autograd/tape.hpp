@@ -73,11 +73,13 @@ class tape {
     gradients_[static_cast<std::size_t>(of)] = std::move(gradient);
   }
   /// Adds to the gradient of a slot.
-  template <class T, int R, class B>
-  void add(slot of, tensor<T, R, B> gradient) {
+  template <plain_expression E>
+  void add(slot of, E const& e) {
+    using T = typename E::value_type;
+    using B = typename E::backend_type;
     if (of == none) return;
-    if (auto* have = find<T, R, B>(of)) *have += gradient;
-    else set(of, std::move(gradient));
+    if (auto* have = find<T, E::rank, B>(of)) *have += e;
+    else set(of, tensor<T, E::rank, B>(evaluate(e)));
   }
   /// The gradient of a slot as row-major storage of its own, zero where nothing has arrived: for steps that touch a part of it.
   template <class T, int R, class B>

@@ -1,6 +1,7 @@
 // variable<T, Rank, B>: a tensor recorded on a tape, and an expression like a tensor is. Expressions of variables are lazy;
 // evaluating one runs one forward kernel and records one step, whose derivative is one kernel too (the reverse sweep of the
-// whole expression at compile time; see expr/lower.hpp), and a sum for each leaf that was broadcast.
+// whole expression at compile time; see expr/lower.hpp), and a sum for each leaf that was broadcast. Summands take the gradient of
+// their sum as it is.
 #pragma once
 
 #include <memory>
@@ -104,8 +105,9 @@ variable<T, R, B> record(tensor<T, R, B> value, std::shared_ptr<tape> const& t, 
 
 /// Adds e to the gradient of x. Evaluates e only if x needs a gradient.
 template <class T, int R, class B, class E>
+  requires(std::same_as<typename E::value_type, T> && E::rank == R)
 void accumulate(variable<T, R, B> const& x, E const& e) {
-  if (x.needs_gradient()) x.recorder()->add(x.slot(), tensor<T, R, B>(evaluate(e)));
+  if (x.needs_gradient()) x.recorder()->add(x.slot(), e);
 }
 
 /// Calls f with the watched parameter that x is a view of, whatever its rank.
@@ -183,18 +185,30 @@ auto leaf_value(Leaf const& leaf) {
   else return leaf;
 }
 
-/// Where the gradient of one leaf goes: straight into its slot when the leaf has the output's shape; where it was broadcast, into
-/// a temporary that is summed afterwards; nowhere if it needs none.
+template <class Leaf>
+inline constexpr bool may_need_gradient = false;
+template <floating T, int R, class B>
+inline constexpr bool may_need_gradient<variable<T, R, B>> = true;
+
+/// Adds g to the gradient of a leaf that was broadcast to its shape.
+template <class Leaf, class G>
+void accumulate_broadcast(Leaf const& leaf, G const& g) {
+  if (!leaf.needs_gradient()) return;
+  if constexpr (Leaf::rank == G::rank)
+    if (leaf.extents() == g.extents()) return leaf.recorder()->add(leaf.slot(), g);
+  leaf.recorder()->add(leaf.slot(), sum_to(g, leaf.extents()));
+}
+
+/// Where the kernel writes the gradient of one leaf: straight into its slot when the leaf has the output's shape; where it was
+/// broadcast, into a temporary that is summed afterwards; nowhere if it needs none, or is handed on what there is.
 template <class T, int Rank, class B>
 struct gradient_target {
   output<T, Rank> place{nullptr, {}, false};
   tensor<T, Rank, B> temporary{};
 };
-template <class Leaf, std::size_t Rank>
+template <bool Written, class Leaf, std::size_t Rank>
 auto target_of(Leaf const& leaf, std::array<index_t, Rank> const& shape) {
-  if constexpr (!is_variable<Leaf>) {
-    return no_output{};
-  } else if constexpr (!floating<typename Leaf::value_type>) {
+  if constexpr (!Written) {
     return no_output{};
   } else {
     using T = typename Leaf::value_type;
@@ -221,26 +235,29 @@ inline no_output place_of(no_output) { return {}; }
 template <class T, int R, class B>
 output<T, R> place_of(gradient_target<T, R, B> const& target) { return target.place; }
 
-template <class Tree, class Leaves, class G>
-void run_reverse(Leaves const& leaves, G const& g) {
-  using B = typename G::backend_type;
-  auto const shape = g.extents();
-  auto const values = detail::unpack([&](auto const&... leaf) { return std::tuple(g, leaf_value(leaf)...); }, leaves);
-  // In order (braces): a leaf that occurs twice writes first and adds then.
-  auto const targets = detail::unpack([&](auto const&... leaf) { return std::tuple{target_of(leaf, shape)...}; }, leaves);
-  detail::unpack(
-      [&](auto const&... target) {
-        B::for_each(g.context(), shape, reverse<Tree>{}, lower_all(values, shape), make_pack(place_of(target)...));
-      },
-      targets);
-  auto const finish = [&](auto const& leaf, auto const& target) {
-    if constexpr (requires { target.temporary; }) {
-      if (target.temporary.has_storage()) leaf.recorder()->add(leaf.slot(), sum_to(target.temporary, leaf.extents()));
-    }
-  };
+/// A summand is handed the gradient of the sum itself; what is left is one kernel.
+template <class Tree, class... Leaf, class G>
+void run_reverse(std::tuple<Leaf...> const& leaves, G const& g) {
   [&]<std::size_t... I>(std::index_sequence<I...>) {
-    (finish(std::get<I>(leaves), std::get<I>(targets)), ...);
-  }(std::make_index_sequence<std::tuple_size_v<Leaves>>{});
+    using B = typename G::backend_type;
+    auto const shape = g.extents();
+    constexpr auto written = std::array{(may_need_gradient<Leaf> && !is_summand<static_cast<int>(I), Tree>)...};
+    if constexpr ((written[I] || ...)) {
+      // In order (braces): a leaf that occurs twice writes first and adds then.
+      auto const targets = std::tuple{target_of<written[I]>(std::get<I>(leaves), shape)...};
+      B::for_each(g.context(), shape, reverse<Tree>{}, lower_all(std::tuple(g, leaf_value(std::get<I>(leaves))...), shape),
+                  make_pack(place_of(std::get<I>(targets))...));
+      auto const finish = [](auto const& leaf, auto const& target) {
+        if constexpr (requires { target.temporary; })
+          if (target.temporary.has_storage()) accumulate_broadcast(leaf, target.temporary);
+      };
+      (finish(std::get<I>(leaves), std::get<I>(targets)), ...);
+    }
+    auto const hand_on = [&]<class L>(L const& leaf, auto was_written) {
+      if constexpr (may_need_gradient<L> && !was_written) accumulate_broadcast(leaf, g);
+    };
+    (hand_on(std::get<I>(leaves), std::bool_constant<written[I]>{}), ...);
+  }(std::index_sequence_for<Leaf...>{});
 }
 
 }  // namespace detail
@@ -295,9 +312,45 @@ void accumulate_product(variable<T, R, B> const& x, E const& product) {
   accumulate(x, sum_to(tensor(product), x.extents()));
 }
 
+/// From the gradient of A B: dA = G B^T, dB = A^T G, which is made as (G^T A)^T where B lies transposed, as its gradient then should.
+template <class T, int RA, int RB, class K, class G>
+void product_vjp(variable<T, RA, K> const& a, variable<T, RB, K> const& b, G const& g) {
+  if (a.needs_gradient()) accumulate_product(a, matmul(g, transposed(b.value())));
+  if (!b.needs_gradient()) return;
+  auto const give = [&](auto const& left, auto const& right) {
+    bool const lies_transposed = b.value().strides()[RB - 2] == 1 && b.value().strides()[RB - 1] != 1;
+    if (lies_transposed) accumulate_product(b, transposed(eval(matmul(transposed(right), left))));
+    else accumulate_product(b, matmul(transposed(left), right));
+  };
+  if constexpr (RA > 2 && RB == 2) {
+    // All rows at once: one product instead of one for each batch and a sum.
+    auto const rows = [](auto const& x) { return reshape(x, std::array<index_t, 2>{size_of(x.extents()) / std::max<index_t>(1, x.extent(-1)), x.extent(-1)}); };
+    give(rows(a.value()), rows(g));
+  } else {
+    give(a.value(), g);
+  }
+}
+
+template <class E>
+inline constexpr bool is_row = false;
+template <class T, class B>
+inline constexpr bool is_row<tensor<T, 1, B>> = true;
+template <class T, class B>
+inline constexpr bool is_row<variable<T, 1, B>> = true;
+
+/// A product plus a row, recorded: one leaf, as a bare product is.
+template <class A, class B, class Row>
+concept recorded_affine = is_row<Row> && std::same_as<typename Row::value_type, typename A::value_type> &&
+                          (contract<A, B>::is_recorded || Row::is_recorded);
+template <class A, class B, class Row, int First>
+  requires recorded_affine<A, B, Row>
+struct tree_of<mapped<op::add, contract<A, B>, Row>, First> {
+  using type = arg<First, typename A::value_type>;
+  static constexpr int next = First + 1;
+};
+
 }  // namespace detail
 
-/// dA = G B^T, dB = A^T G, which is made as (G^T A)^T where B lies transposed, as its gradient then should.
 template <class A, class B>
   requires(contract<A, B>::is_recorded)
 auto evaluate(contract<A, B> const& e) {
@@ -307,29 +360,38 @@ auto evaluate(contract<A, B> const& e) {
   pause_recording const paused;
   auto out = evaluate(matmul(a.value(), b.value()));
   using G = decltype(out);
-  return detail::record(
-      out, t,
-      [a, b](G const& g) {
-        if (a.needs_gradient()) detail::accumulate_product(a, matmul(g, transposed(b.value())));
-        if (!b.needs_gradient()) return;
-        auto const give = [&](auto const& left, auto const& right) {
-          bool const lies_transposed = b.value().strides()[B::rank - 2] == 1 && b.value().strides()[B::rank - 1] != 1;
-          if (lies_transposed) detail::accumulate_product(b, transposed(eval(matmul(transposed(right), left))));
-          else detail::accumulate_product(b, matmul(transposed(left), right));
-        };
-        if constexpr (A::rank > 2 && B::rank == 2) {
-          // All rows at once: one product instead of one for each batch and a sum.
-          auto const rows = [](auto const& x) { return reshape(x, std::array<index_t, 2>{size_of(x.extents()) / std::max<index_t>(1, x.extent(-1)), x.extent(-1)}); };
-          give(rows(a.value()), rows(g));
-        } else {
-          give(a.value(), g);
-        }
-      },
-      a, b);
+  return detail::record(out, t, [a, b](G const& g) { detail::product_vjp(a, b, g); }, a, b);
 }
 template <class A, class B>
   requires(contract<A, B>::is_recorded)
 auto leaves_of(contract<A, B> const& e) {
+  return std::tuple(evaluate(e));
+}
+
+/// A B + row: one product forward, and back those of the product and the sums of columns.
+template <class A, class B, class Row>
+  requires detail::recorded_affine<A, B, Row>
+auto evaluate(mapped<op::add, contract<A, B>, Row> const& e) {
+  auto const& [product, raw_row] = e.children;
+  std::shared_ptr<tape> const t = detail::tape_of(product.a, product.b, raw_row);
+  auto const a = detail::lift(product.a, t);
+  auto const b = detail::lift(product.b, t);
+  auto const row = detail::lift(raw_row, t);
+  pause_recording const paused;
+  auto out = evaluate(matmul(a.value(), b.value()) + row.value());
+  using G = decltype(out);
+  return detail::record(
+      out, t,
+      [a, b, row, shape = product.extents()](G const& g) {
+        detail::accumulate_broadcast(row, g);
+        if (g.extents() == shape) detail::product_vjp(a, b, g);
+        else detail::product_vjp(a, b, detail::sum_to(g, shape));  // the row stretched the product
+      },
+      a, b, row);
+}
+template <class A, class B, class Row>
+  requires detail::recorded_affine<A, B, Row>
+auto leaves_of(mapped<op::add, contract<A, B>, Row> const& e) {
   return std::tuple(evaluate(e));
 }
 

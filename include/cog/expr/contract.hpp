@@ -235,5 +235,16 @@ auto evaluate(mapped<op::add, tensor<T, R, K>, contract<A, B>> const& e) {
   auto const& [c, p] = e.children;
   return evaluate(p + c);
 }
+/// c += product: in place where nobody else sees c.
+template <class T, int R, class K, class A, class B>
+  requires(detail::is_added_product<mapped<op::add, tensor<T, R, K>, contract<A, B>>> && !contract<A, B>::is_recorded)
+void evaluate_into(tensor<T, R, K>& target, mapped<op::add, tensor<T, R, K>, contract<A, B>> const& e, bool evaluated_again) {
+  auto const& [c, p] = e.children;
+  auto const found = detail::find_sharing(target, std::tie(c));
+  bool const alone = target.has_storage() && found.count == 1 && found.same_elements && target.storage_handle().owners() == 2;
+  if (alone && !evaluated_again && target.is_contiguous() && p.extents() == c.extents())
+    detail::run_gemm<identity>(p.a, p.b, target, 1, 1, static_cast<T const*>(nullptr));
+  else target = evaluate(e);
+}
 
 }  // namespace cog

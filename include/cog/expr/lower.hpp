@@ -75,6 +75,28 @@ struct branch {
 
 namespace detail {
 
+/// How often leaf I stands in a tree.
+template <int I, class Tree>
+inline constexpr int occurrences = 0;
+template <int I, class T>
+inline constexpr int occurrences<I, arg<I, T>> = 1;
+template <int I, class Op, class... Trees>
+inline constexpr int occurrences<I, branch<Op, Trees...>> = (occurrences<I, Trees> + ... + 0);
+
+/// Is leaf I, of type T, added to what else there is in the tree?
+template <int I, class T, class Tree>
+inline constexpr bool is_added = false;
+template <int I, class T>
+inline constexpr bool is_added<I, T, arg<I, T>> = true;
+template <int I, class T, class A, class B>
+inline constexpr bool is_added<I, T, branch<op::add, A, B>> = is_added<I, T, A> || is_added<I, T, B>;
+template <int I, class T, class A, class B>
+inline constexpr bool is_added<I, T, branch<op::subtract, A, B>> = is_added<I, T, A>;
+
+/// The tree is leaf I plus something else, so that its gradient is that of the leaf.
+template <int I, class Tree>
+inline constexpr bool is_summand = occurrences<I, Tree> == 1 && is_added<I, typename Tree::value_type, Tree>;
+
 /// The type an op computes in on scalars: the common compute type of its arguments.
 template <class Op, class... T>
 struct compute_type {
