@@ -235,29 +235,28 @@ inline no_output place_of(no_output) { return {}; }
 template <class T, int R, class B>
 output<T, R> place_of(gradient_target<T, R, B> const& target) { return target.place; }
 
-/// A summand is handed the gradient of the sum itself; what is left is one kernel.
-template <class Tree, class... Leaf, class G>
-void run_reverse(std::tuple<Leaf...> const& leaves, G const& g) {
+/// Does the kernel write the gradient of leaf I? A summand's is that of the sum itself.
+template <class Tree, class Leaves, std::size_t I>
+inline constexpr bool is_written = may_need_gradient<std::tuple_element_t<I, Leaves>> && !is_summand<static_cast<int>(I), Tree>;
+
+template <class Tree, class Leaves, class G>
+void run_reverse(Leaves const& leaves, G const& g) {
   [&]<std::size_t... I>(std::index_sequence<I...>) {
-    using B = typename G::backend_type;
     auto const shape = g.extents();
-    constexpr auto written = std::array{(may_need_gradient<Leaf> && !is_summand<static_cast<int>(I), Tree>)...};
-    if constexpr ((written[I] || ...)) {
-      // In order (braces): a leaf that occurs twice writes first and adds then.
-      auto const targets = std::tuple{target_of<written[I]>(std::get<I>(leaves), shape)...};
-      B::for_each(g.context(), shape, reverse<Tree>{}, lower_all(std::tuple(g, leaf_value(std::get<I>(leaves))...), shape),
-                  make_pack(place_of(std::get<I>(targets))...));
-      auto const finish = [](auto const& leaf, auto const& target) {
-        if constexpr (requires { target.temporary; })
-          if (target.temporary.has_storage()) accumulate_broadcast(leaf, target.temporary);
-      };
-      (finish(std::get<I>(leaves), std::get<I>(targets)), ...);
-    }
-    auto const hand_on = [&]<class L>(L const& leaf, auto was_written) {
-      if constexpr (may_need_gradient<L> && !was_written) accumulate_broadcast(leaf, g);
+    // In order (braces): a leaf that occurs twice writes first and adds then.
+    auto const targets = std::tuple{target_of<is_written<Tree, Leaves, I>>(std::get<I>(leaves), shape)...};
+    if constexpr ((is_written<Tree, Leaves, I> || ...))
+      G::backend_type::for_each(g.context(), shape, reverse<Tree>{}, lower_all(std::tuple(g, leaf_value(std::get<I>(leaves))...), shape),
+                                make_pack(place_of(std::get<I>(targets))...));
+    auto const finish = [&](auto const& leaf, auto const& target) {
+      if constexpr (requires { target.temporary; }) {
+        if (target.temporary.has_storage()) accumulate_broadcast(leaf, target.temporary);
+      } else if constexpr (may_need_gradient<std::remove_cvref_t<decltype(leaf)>>) {
+        accumulate_broadcast(leaf, g);
+      }
     };
-    (hand_on(std::get<I>(leaves), std::bool_constant<written[I]>{}), ...);
-  }(std::index_sequence_for<Leaf...>{});
+    (finish(std::get<I>(leaves), std::get<I>(targets)), ...);
+  }(std::make_index_sequence<std::tuple_size_v<Leaves>>{});
 }
 
 }  // namespace detail
