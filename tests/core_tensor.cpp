@@ -36,6 +36,8 @@ TEST_CASE("creation: values, shapes, dtypes") {
   CHECK(cog::ones<cog::bf16>(ctx, {2})(1) == 1);
   CHECK(cog::full<std::int32_t>(ctx, {3}, 7).to_vector() == std::vector<std::int32_t>{7, 7, 7});
   CHECK(cog::full<bool>(ctx, {2}, true)(1));
+  CHECK(cog::full<cog::bf16>(ctx, {2}, 0.5)(1) == cog::bf16(0.5f));
+  CHECK(cog::full<cog::half>(ctx, {2}, 2)(1) == cog::half(2.0f));
   CHECK(cog::arange<float>(ctx, 4, 1.0f, 0.5f).to_vector() == vector{1, 1.5, 2, 2.5});
   CHECK(cog::arange<std::int64_t>(ctx, 0).size() == 0);
   CHECK(cog::arange<cog::half>(ctx, 3)(2) == 2);

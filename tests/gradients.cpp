@@ -293,6 +293,10 @@ TEST_CASE("views, indexed access and joins") {
   REQUIRE_GRADIENT([&](auto const& a) { return sum(select(a, 0, 1) * select(a, 0, -1)); }, x);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(expand(unsqueeze(a, 1), std::array<index_t, 3>{3, 2, 4})) * 3); }, x);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(concatenate(0, a, slice(a, 0, 0, 1) * 2))); }, x);
+  REQUIRE_GRADIENT([&](auto const& a, auto const& b) {
+    std::vector parts{variable(a * 1), variable(b * 1), variable(x, a.recorder()), variable(a * b)};
+    return sum(square(concatenate(-1, parts)));
+  }, x, transposed(r));
   CHECK(concatenate(0, x * 2, x).to_vector() == concatenate(0, eval(x * 2), x).to_vector());
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(cumulative_sum(a, 0)) * cumulative_sum(a, 1)); }, x);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(take(a, ids))); }, x);

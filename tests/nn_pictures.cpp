@@ -148,6 +148,8 @@ TEST_CASE("pooling, padding and up-sampling are their definitions", "[nn][conv]"
         cog::conv2d(x, random({2, 4, 1, 1}, 1), tensor<double, 1>());
       },
       {"conv2d", "[2, 3, 6, 7]", "[2, 4, 1, 1]"});
+  CHECK_THROWS_WITH(cog::average_pool(x, {2, 2}, {{1, 1}, {2, 0}}, false), Catch::Contains("average_pool") && Catch::Contains("no pixel"));
+  CHECK(cog::average_pool(x, {2, 2}, {{1, 1}, {2, 0}})(0, 0, 0, 0) == 0);
 }
 
 TEST_CASE("group norm normalises each group of each picture", "[nn][conv]") {

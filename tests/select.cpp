@@ -137,6 +137,7 @@ TEST_CASE("concatenate: along every axis, any strides") {
         part = strided<float>(random, shape);
       }
       auto const joined = cog::concatenate(axis - 3 * (trial % 2), parts[0], parts[1], parts[2]);
+      REQUIRE(same(joined, cog::concatenate(axis, std::vector(parts.begin(), parts.end()))));
       index_t begin = 0;
       for (auto const& part : parts) {
         REQUIRE(same(cog::slice(joined, axis, begin, begin + part.extents()[a]), part));
@@ -146,6 +147,7 @@ TEST_CASE("concatenate: along every axis, any strides") {
     }
   auto const x = cog::zeros<float>(context(), {2, 3});
   CHECK(same(cog::concatenate(0, x), x));
+  CHECK_THROWS_WITH(cog::concatenate(0, std::vector<tensor<float, 2>>{}), Catch::Contains("no tensors"));
   CHECK_THROWS_WITH(cog::concatenate(0, x, cog::zeros<float>(context(), {2, 4})), Catch::Contains("[2, 3]") && Catch::Contains("[2, 4]"));
 }
 

@@ -2,6 +2,9 @@
 // each records one step. Arguments may be lazy; plain tensors among them are constants or watched parameters.
 #pragma once
 
+#include <algorithm>
+#include <vector>
+
 #include <cog/autograd/variable.hpp>
 #include <cog/core/unpack.hpp>
 #include <cog/expr/rowwise.hpp>
@@ -301,27 +304,30 @@ auto take_along(E const& e, Ids const& raw_ids) {
                         [x, ids](Y const& g) { add_along(x.recorder()->buffer(x.slot(), x.value()), ids, g); }, x);
 }
 
+template <class T, int R, class B>
+auto concatenate(int axis, std::vector<variable<T, R, B>> const& parts) {
+  std::vector<tensor<T, R, B>> values;
+  for (auto const& x : parts) values.push_back(detail::lift(x, parts.front().recorder()).value());
+  pause_recording const paused;
+  auto y = concatenate(axis, values);
+  struct any_of {
+    std::vector<variable<T, R, B>> const& x;
+    bool needs_gradient() const { return std::any_of(x.begin(), x.end(), [](auto const& v) { return v.needs_gradient(); }); }
+  };
+  return detail::record(std::move(y), parts.front().recorder(), [parts, axis](tensor<T, R, B> const& g) {
+    index_t at = 0;
+    for (auto const& part : parts) {
+      detail::accumulate(part, slice(g, axis, at, at + part.extent(axis)));
+      at += part.extent(axis);
+    }
+  }, any_of{parts});
+}
 template <class First, class... More>
   requires(expression<First> && (expression<More> && ...) && (recorded_expression<First> || (recorded_expression<More> || ...)))
 auto concatenate(int axis, First const& first, More const&... more) {
   auto const raw = std::tuple(evaluate(first), evaluate(more)...);
   std::shared_ptr<tape> const t = detail::unpack([](auto const&... x) { return detail::tape_of(x...); }, raw);
-  auto const parts = detail::unpack([&](auto const&... x) { return std::tuple(detail::lift(x, t)...); }, raw);
-  pause_recording const paused;
-  auto y = detail::unpack([&](auto const&... x) { return concatenate(axis, x.value()...); }, parts);
-  using Y = decltype(y);
-  return detail::unpack(
-      [&](auto const&... x) {
-        return detail::record(y, t, [parts, axis](Y const& g) {
-          index_t at = 0;
-          auto const give = [&](auto const& part) {
-            detail::accumulate(part, slice(g, axis, at, at + part.extent(axis)));
-            at += part.extent(axis);
-          };
-          detail::unpack([&](auto const&... part) { (give(part), ...); }, parts);
-        }, x...);
-      },
-      parts);
+  return concatenate(axis, detail::unpack([&](auto const&... x) { return std::vector{detail::lift(x, t)...}; }, raw));
 }
 
 namespace detail {

@@ -28,6 +28,11 @@ auto full(C const& ctx, std::array<index_t, N> const& shape, std::type_identity_
   detail::backend_of<C>::fill(ctx, out.data(), out.size(), value);
   return out;
 }
+/// The same with a number that is rounded to bf16 or half.
+template <reduced_float T, context C, std::size_t N>
+auto full(C const& ctx, std::array<index_t, N> const& shape, double value) {
+  return full<T>(ctx, shape, T(value));
+}
 /// Every element is 0 (false).
 template <element T, context C, std::size_t N>
 auto zeros(C const& ctx, std::array<index_t, N> const& shape) {
@@ -43,6 +48,8 @@ template <element T, context C, std::size_t N>
 auto empty(C const& ctx, index_t const (&shape)[N]) { return empty<T>(ctx, std::to_array(shape)); }
 template <element T, context C, std::size_t N>
 auto full(C const& ctx, index_t const (&shape)[N], std::type_identity_t<T> value) { return full<T>(ctx, std::to_array(shape), value); }
+template <reduced_float T, context C, std::size_t N>
+auto full(C const& ctx, index_t const (&shape)[N], double value) { return full<T>(ctx, std::to_array(shape), T(value)); }
 template <element T, context C, std::size_t N>
 auto zeros(C const& ctx, index_t const (&shape)[N]) { return zeros<T>(ctx, std::to_array(shape)); }
 template <element T, context C, std::size_t N>

@@ -1,6 +1,8 @@
 // Indexed access: take (gather of rows), add_rows (its gradient), take_along, concatenate, cumulative_sum, top_k. They run at once.
 #pragma once
 
+#include <vector>
+
 #include <cog/expr/reduce.hpp>
 
 namespace cog {
@@ -86,30 +88,33 @@ void add_along(tensor<T, R, B>& x, tensor<I, R - 1, B> const& ids, tensor<T, R -
   B::add_along(x.context(), x.data(), x.extent(-1), which.data(), which.size(), what.data());
 }
 
-/// Tensors of one rank joined along an axis. Errors: other extents that differ.
-template <class T, int R, class B, class... More>
-tensor<T, R, B> concatenate(int axis, tensor<T, R, B> const& first, More const&... more) {
+/// Tensors joined along an axis. Errors: none at all; other extents that differ.
+template <class T, int R, class B>
+tensor<T, R, B> concatenate(int axis, std::vector<tensor<T, R, B>> const& parts) {
   auto const a = static_cast<std::size_t>(normal_axis("concatenate", axis, R));
-  auto shape = first.extents();
-  static_assert(((More::rank == R) && ...), "cog: concatenate: tensors of different ranks");
-  static_assert((std::same_as<typename More::value_type, T> && ...), "cog: concatenate: tensors of different dtypes; write cast<>");
-  [[maybe_unused]] auto const add = [&](auto const& x) {
+  if (parts.empty()) throw error("concatenate: no tensors");
+  auto const& first = parts.front().extents();
+  auto shape = first;
+  shape[a] = 0;
+  for (auto const& x : parts) {
     auto expected = x.extents();
-    expected[a] = first.extents()[a];
-    if (expected != first.extents())
-      throw error("concatenate: shapes ", first.extents(), " and ", x.extents(), " along axis ", axis);
+    expected[a] = first[a];
+    if (expected != first) throw error("concatenate: shapes ", first, " and ", x.extents(), " along axis ", axis);
     shape[a] += x.extents()[a];
-  };
-  (add(more), ...);
-  tensor<T, R, B> out(first.context(), shape);
+  }
+  tensor<T, R, B> out(parts.front().context(), shape);
   index_t at = 0;
-  auto const put = [&](auto const& x) {
+  for (auto const& x : parts) {
     slice(out, axis, at, at + x.extents()[a]).assign(x);
     at += x.extents()[a];
-  };
-  put(first);
-  (put(more), ...);
+  }
   return out;
+}
+template <class T, int R, class B, class... More>
+tensor<T, R, B> concatenate(int axis, tensor<T, R, B> const& first, More const&... more) {
+  static_assert(((More::rank == R) && ...), "cog: concatenate: tensors of different ranks");
+  static_assert((std::same_as<typename More::value_type, T> && ...), "cog: concatenate: tensors of different dtypes; write cast<>");
+  return concatenate(axis, std::vector<tensor<T, R, B>>{first, more...});
 }
 
 /// Running sums along an axis; row-major result. Sums are taken in compute_t.

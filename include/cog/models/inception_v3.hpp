@@ -179,10 +179,7 @@ class inception_v3 {
       }
     }
     tensor<T, 4, B> operator()(tensor<T, 4, B> const& x) const {
-      tensor<T, 4, B> out;
-      auto const join = [&](tensor<T, 4, B> const& part) {
-        out = out.has_storage() ? concatenate(1, out, part) : part;
-      };
+      std::vector<tensor<T, 4, B>> parts;
       for (std::size_t i = 0; i < branches.size(); ++i) {
         bool const pooled = pool != pool_kind::down && i + 1 == branches.size();
         window_steps const around{{1, 1}, {1, 1}};
@@ -192,13 +189,13 @@ class inception_v3 {
         bool forked = false;
         for (auto const& [at, ends] : forks)
           if (at == i) {
-            for (auto const& end : ends) join(end(y));
+            for (auto const& end : ends) parts.push_back(end(y));
             forked = true;
           }
-        if (!forked) join(y);
+        if (!forked) parts.push_back(y);
       }
-      if (pool == pool_kind::down) join(max_pool(x, {3, 3}, window_steps{{2, 2}, {0, 0}}));
-      return out;
+      if (pool == pool_kind::down) parts.push_back(max_pool(x, {3, 3}, window_steps{{2, 2}, {0, 0}}));
+      return concatenate(1, parts);
     }
   };
 
