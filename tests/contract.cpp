@@ -274,9 +274,27 @@ TEST_CASE("matmul: assignment, also to its own operands") {
     CHECK(same(part, cog::eval(cog::slice(start, 1, 0, 4) + cog::matmul(w, cog::slice(w, 1, 0, 4)))));
     auto row = cog::ones<float>(context(), {1, 8});
     CHECK_THROWS_AS(row += cog::matmul(w, w), cog::error);
+    x = start.copy();
+    auto const first_row = cog::slice(w, 0, 0, 1);
+    x += cog::matmul(first_row, w);  // it stretches
+    CHECK(same(x, cog::eval(start + cog::eval(cog::matmul(first_row, w)))));
+    x = w.copy();
+    auto const handle = x;
+    x = start + cog::matmul(w, w);
+    CHECK(same(x, cog::eval(cog::matmul(w, w) + start)));
+    CHECK(same(handle, w));
   }
   auto const later = cog::matmul(start.copy(), w.copy());  // lazy: it owns its operands
   CHECK(same(cog::eval(later), want));
+}
+
+TEST_CASE("matmul: a large number that a product is added to costs it nothing") {
+  for (index_t n : {13, 16, 80}) {
+    auto c = cog::full<float>(context(), {8, n}, 33554432.0f);  // 2^25, beside which 1 is nothing
+    c += cog::matmul(cog::ones<float>(context(), {8, 1000}), cog::ones<float>(context(), {1000, n}));
+    CHECK(cog::min(c).item() == 33555432.0f);
+    CHECK(cog::max(c).item() == 33555432.0f);
+  }
 }
 
 TEST_CASE("matmul: NaN and infinity spread as they should, and not further") {

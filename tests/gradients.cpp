@@ -177,6 +177,14 @@ TEST_CASE("sums hand their gradient on: nothing is computed, and no two gradient
     auto const both = variable(first + second);
     return sum(square(both) + first * r) + sum(slice(second, 0, 1, 3) * slice(r, 0, 0, 2)) + sum(square(second));
   }, x, y);
+  REQUIRE_GRADIENT([&](auto const& a, auto const& b) {  // ... the other one to a part
+    auto const first = variable(a * 2), second = variable(b * 3);
+    auto const part = sum(slice(first, 0, 0, 2) * slice(r, 0, 0, 2));
+    auto const both = squares(first + second);
+    return variable(part) + both;
+  }, x, y);
+  auto const empty = value_and_grad([&](auto const& a, auto const& b) { return squares(a + b); }, zeros<double>(here(), {1, 0}), zeros<double>(here(), {3, 0}));
+  CHECK(std::get<0>(empty.gradients).extents() == extents<2>{1, 0});
   // Of other types than the sum.
   auto const narrow = eval(cast<float>(y));
   auto const [v, g] = value_and_grad([&](auto const& a, auto const& b) { return sum(variable(a + b) * r); }, x, narrow);
@@ -259,6 +267,19 @@ TEST_CASE("a product plus a row: as without a recording, to the bit; its gradien
   REQUIRE_GRADIENT([&](auto const& a) { return f(a, w, row); }, x);
   REQUIRE_GRADIENT([&](auto const& a, auto const& b, auto const& c) { return sum(square(c + matmul(a, b)) + (matmul(a, b) + c) * c); }, x, w, row);
 
+  for (auto [k, n] : {std::pair<index_t, index_t>{0, 4}, {3, 0}}) {  // nothing to sum; nothing to give
+    auto const [value, g] = value_and_grad([](auto const& u, auto const& v) { return sum(matmul(u, v)); }, ones<double>(here(), {2, 3, k}), ones<double>(here(), {k, n}));
+    CHECK(value.item() == 0);
+    CHECK(std::get<0>(g).extents() == extents<3>{2, 3, k});
+    CHECK(std::get<1>(g).extents() == extents<2>{k, n});
+    if (k > 0) CHECK(max(abs(std::get<0>(g))).item() == 0);
+  }
+  auto const wide = value_and_grad([&](auto const& u) { return sum(matmul(u, w) + cast<float>(row)); }, x);  // of two dtypes: by steps
+  CHECK(max(abs(std::get<0>(wide.gradients) - reshape(sum(w, 1), {1, 1, 4}))).item() < 1e-14);
+  CHECK_THROWS_WITH(value_and_grad([&](auto const& other) {
+    return sum(other) + value_and_grad([&](auto const& u) { return sum(matmul(u, w) + other); }, x).value;
+  }, row), Catch::Contains("different tapes"));
+
   auto const narrow = [](auto const& t) { return eval(cast<bf16>(t)); };
   auto const a = narrow(x);
   auto const b = narrow(w);
@@ -294,9 +315,12 @@ TEST_CASE("views, indexed access and joins") {
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(expand(unsqueeze(a, 1), std::array<index_t, 3>{3, 2, 4})) * 3); }, x);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(concatenate(0, a, slice(a, 0, 0, 1) * 2))); }, x);
   REQUIRE_GRADIENT([&](auto const& a, auto const& b) {
-    std::vector parts{variable(a * 1), variable(b * 1), variable(x, a.recorder()), variable(a * b)};
+    std::vector parts{variable(x, a.recorder()), variable(a * 1), variable(b * 1), variable(a * b)};
     return sum(square(concatenate(-1, parts)));
   }, x, transposed(r));
+  CHECK_THROWS_WITH(value_and_grad([&](auto const& other) {
+    return sum(other) + value_and_grad([&](auto const& a) { return sum(concatenate(0, std::vector{a, other})); }, x).value;
+  }, x), Catch::Contains("different tapes"));
   CHECK(concatenate(0, x * 2, x).to_vector() == concatenate(0, eval(x * 2), x).to_vector());
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(cumulative_sum(a, 0)) * cumulative_sum(a, 1)); }, x);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(square(take(a, ids))); }, x);

@@ -149,6 +149,8 @@ TEST_CASE("pooling, padding and up-sampling are their definitions", "[nn][conv]"
       },
       {"conv2d", "[2, 3, 6, 7]", "[2, 4, 1, 1]"});
   CHECK_THROWS_WITH(cog::average_pool(x, {2, 2}, {{1, 1}, {2, 0}}, false), Catch::Contains("average_pool") && Catch::Contains("no pixel"));
+  CHECK_THROWS_AS(cog::average_pool(x, {2, 2}, {{1, 1}, {0, 2}}, false), cog::error);
+  CHECK_THROWS_AS(cog::average_pool(slice(x, 2, 0, 0), {2, 2}, {{1, 1}, {1, 1}}, false), cog::error);
   CHECK(cog::average_pool(x, {2, 2}, {{1, 1}, {2, 0}})(0, 0, 0, 0) == 0);
 }
 

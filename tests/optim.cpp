@@ -141,6 +141,38 @@ TEST_CASE("AdamW of bf16 parameters keeps its moments in float") {
   });
 }
 
+TEMPLATE_TEST_CASE("master copies: small steps add up, and what else writes a parameter is not undone", "", cog::bf16, cog::half) {
+  using T = TestType;
+  parts<T> model;
+  cog::adamw<cog::cpu> optimizer(model, {.weight_decay = 0});
+  auto const rate = 1e-5;  // a step of the first is about the rate, far below half a digit of 1
+  auto const gradient_of_one = [](auto const& p) { return cog::ones<T>(ctx, p.extents()); };
+  model.bias.assign(cog::full<T>(ctx, {19}, 1.0));
+  for (int i = 0; i < 2000; ++i) optimizer.step(model, gradient_of_one, rate);
+  for (double x : values(model.bias)) CHECK(x == Approx(0.98).margin(0.003));
+
+  model.bias.assign(cog::full<T>(ctx, {19}, 1e-6));  // a number of which half keeps four bits
+  for (int i = 0; i < 2000; ++i) optimizer.step(model, gradient_of_one, 1e-10);
+  for (double x : values(model.bias)) CHECK(x == Approx(8e-7).margin(4e-8));
+
+  // Numbers of all sizes, from the least to the largest, by another way each time; the gradient is 0.
+  auto const none = [](auto const& p) { return cog::zeros<T>(ctx, p.extents()); };
+  cog::adamw<cog::cpu> fresh(model, {.weight_decay = 0});
+  for (double size : {1.0, 1e-3, 3e-8, 1e-30, 0.0, 1e4, 1.0}) {
+    model.matrix = cog::tensor(cog::cast<T>(cog::randn<float>(ctx, {33, 17}, 5) * size));  // other memory
+    model.tied = model.matrix;
+    model.turned.assign(cog::cast<T>(cog::randn<float>(ctx, {7, 6}, 6) * size));
+    auto const want = values(model.matrix), turned = values(model.turned);
+    fresh.step(model, none, 1e-3);
+    CHECK(values(model.matrix) == want);
+    CHECK(values(model.turned) == turned);
+  }
+  auto const written = cog::full<T>(ctx, {19}, 1.0);
+  model.bias.assign(written);
+  fresh.step(model, none, 1e-3);
+  CHECK(values(model.bias) == values(written));
+}
+
 TEST_CASE("AdamW names what is wrong") {
   parts<float> model;
   CHECK_THROWS_WITH((cog::adamw<cog::cpu>(model, {.beta1 = 1})), Catch::Contains("beta1 = 1"));
@@ -260,6 +292,7 @@ TEST_CASE("the mean over small batches") {
   parts<float> model;
   cog::gradient_mean<cog::cpu> mean;
   CHECK_THROWS_AS(mean(model.bias), cog::error);
+  parts<float> before;
   for (int round = 0; round < 2; ++round) {
     mean.clear();
     for (std::uint64_t s = 0; s < 4; ++s) mean.add(model, made_up{s});
@@ -273,6 +306,9 @@ TEST_CASE("the mean over small batches") {
       auto const got = values(cog::tensor(mean(p)));
       for (std::size_t i = 0; i < got.size(); ++i) REQUIRE(got[i] == Approx(expected[i]).margin(1e-6));
     });
+    CHECK_THROWS_AS(mean(before.bias), cog::error);
+    before = model;
+    model = cog::copy_of(model);  // in other memory, as after loading
   }
 }
 

@@ -147,6 +147,7 @@ TEST_CASE("concatenate: along every axis, any strides") {
     }
   auto const x = cog::zeros<float>(context(), {2, 3});
   CHECK(same(cog::concatenate(0, x), x));
+  CHECK_THROWS_WITH(cog::concatenate(0, x, cog::zeros<float>(context(), {2, 1})), Catch::Contains("[2, 1]"));
   CHECK_THROWS_WITH(cog::concatenate(0, std::vector<tensor<float, 2>>{}), Catch::Contains("no tensors"));
   CHECK_THROWS_WITH(cog::concatenate(0, x, cog::zeros<float>(context(), {2, 4})), Catch::Contains("[2, 3]") && Catch::Contains("[2, 4]"));
 }

@@ -4,7 +4,9 @@
 // their sum as it is.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <numeric>
 
 #include <cog/autograd/tape.hpp>
 #include <cog/core/unpack.hpp>
@@ -323,7 +325,8 @@ void product_vjp(variable<T, RA, K> const& a, variable<T, RB, K> const& b, G con
   };
   if constexpr (RA > 2 && RB == 2) {
     // All rows at once: one product instead of one for each batch and a sum.
-    auto const rows = [](auto const& x) { return reshape(x, std::array<index_t, 2>{size_of(x.extents()) / std::max<index_t>(1, x.extent(-1)), x.extent(-1)}); };
+    index_t const n = std::accumulate(g.extents().begin(), g.extents().end() - 1, index_t{1}, std::multiplies<>());
+    auto const rows = [n](auto const& x) { return reshape(x, std::array<index_t, 2>{n, x.extent(-1)}); };
     give(rows(a.value()), rows(g));
   } else {
     give(a.value(), g);

@@ -94,8 +94,8 @@ template <expression X>
 auto average_pool(X const& input, std::array<index_t, 2> const& window, window_steps const& steps,
                   bool count_border = true) {
   using T = typename X::value_type;
-  if (!count_border && (steps.padding[0] >= window[0] || steps.padding[1] >= window[1]))
-    throw error("average_pool: a window of ", window, " within a padding of ", steps.padding, " sees no pixel");
+  if (!count_border && (steps.padding[0] >= window[0] || steps.padding[1] >= window[1] || input.extents()[2] * input.extents()[3] == 0))
+    throw error("average_pool: a window of ", window, " with padding of ", steps.padding, " sees no pixel of ", input.extents());
   auto const add = [](auto const& a, auto const& b) { return a + b; };
   auto const sum_over = [&](auto const& x) {
     return detail::fold_window("average_pool", detail::padded(x, steps.padding, T(0)), window, steps.stride, add);

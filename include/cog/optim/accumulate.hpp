@@ -16,11 +16,10 @@ class gradient_mean {
  public:
   template <class Model, class Gradients>
   void add(Model& model, Gradients const& gradients) {
+    if (count_ == 0) names_.clear();
     for_each_trained_parameter(model, [&](auto const& name, auto& parameter) {
-      if (!names_.contains(parameter.data())) {
-        names_.emplace(parameter.data(), name);
-        sums_.add(name, parameter);
-      }
+      names_.insert_or_assign(parameter.data(), name);
+      if (!sums_.contains(name)) sums_.add(name, parameter);
       auto const total = sums_.of(name, parameter);
       if (count_ == 0) total.assign(cast<State>(gradients(parameter)));
       else total.assign(total + cast<State>(gradients(parameter)));
@@ -43,7 +42,7 @@ class gradient_mean {
 
  private:
   parameter_state<B, State> sums_;
-  std::unordered_map<void const*, std::string> names_;
+  std::unordered_map<void const*, std::string> names_;  // of the parameters where they lie now: loading gives them other memory
   index_t count_ = 0;
 };
 

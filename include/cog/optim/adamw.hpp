@@ -1,7 +1,8 @@
 // AdamW: Adam with decoupled weight decay (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019).
 // In place and in one pass: a step reads parameter, two moments and gradient and writes the first three; a backend that runs lists
 // does all parameters in a few launches. The moments are kept in the precision that is computed in (float for bf16 and half), by
-// name; so is a master copy of every bf16 or half parameter. Steps are counted where the parameters live: the host never waits.
+// name; so is a master copy of every bf16 or half parameter, which starts anew where something else has written the parameter (loading,
+// `assign`). Steps are counted where the parameters live: the host never waits.
 #pragma once
 
 #include <cmath>
@@ -41,24 +42,36 @@ struct adamw_pace {
   }
 };
 
-/// (weight, moments, leaves of the gradient) -> (weight, moments, and the weight again where it is stored twice). Tree is the
-/// gradient's expression over arguments 3, 4 ...
-template <class Tree, class State, bool Twice>
+/// (weight, moments, leaves of the gradient) -> (weight, moments). Tree is the gradient's expression over arguments 3, 4 ...
+/// Parameter is bf16 or half: the weight is a master copy, the parameter itself is argument 3, one before them, and the last output.
+template <class Tree, class State, class Parameter>
 struct adamw_update {
   using lane = std::conditional_t<simd_able<Tree, State>::value, State, void>;
+  static constexpr bool has_master = reduced_float<Parameter>;
   State keep1, add1, keep2, add2, epsilon;
   bool decays;
   State const* now;  // the weight that is kept, the length of the step, the scale of the root
 
+  /// The master copy; or the parameter, of which it is not the unrounded value: half a last digit away, half of the least number.
+  template <class S>
+  COG_HD COG_INLINE static S current(S master, S parameter) {
+    using math::abs, math::where;
+    constexpr bool is_bf16 = std::same_as<Parameter, bf16>;
+    S const relative(is_bf16 ? State(0x1p-8) : State(0x1p-11)), least(is_bf16 ? State(0x1p-134) : State(0x1p-25));
+    return where(abs(master - parameter) <= relative * abs(parameter) + least, master, parameter);
+  }
+
   template <class S, class... G>
   COG_HD COG_INLINE auto operator()(S p, S first, S second, G const&... leaves) const {
     using math::sqrt;
-    S const g = convert<State>(sweep<Tree>::forward(make_pack(p, first, second, leaves...)).value);
+    auto const values = make_pack(p, first, second, leaves...);
+    if constexpr (has_master) p = current(p, get<3>(values));
+    S const g = convert<State>(sweep<Tree>::forward(values).value);
     S const m = S(keep1) * first + S(add1) * g;
     S const v = S(keep2) * second + S(add2) * g * g;
     S const keep_weight(decays ? now[0] : State(1)), step(now[1]), root_scale(now[2]);
     S const next = keep_weight * p - step * m / (root_scale * sqrt(v) + S(epsilon));
-    if constexpr (Twice) return make_pack(next, m, v, next);
+    if constexpr (has_master) return make_pack(next, m, v, next);
     else return make_pack(next, m, v);
   }
 };
@@ -111,9 +124,9 @@ class adamw {
                     g.extents());
       bool const decays = options_.weight_decay != 0 && options_.decays(name, rank);
 
-      using tree = typename detail::tree_of<gradient, 3>::type;
-      constexpr bool twice = has_master<decltype(parameter)>;
-      detail::adamw_update<tree, State, twice> const update{
+      constexpr bool with_master = has_master<decltype(parameter)>;
+      using tree = typename detail::tree_of<gradient, with_master ? 4 : 3>::type;
+      detail::adamw_update<tree, State, typename std::remove_cvref_t<decltype(parameter)>::value_type> const update{
           .keep1 = static_cast<State>(options_.beta1),
           .add1 = static_cast<State>(1 - options_.beta1),
           .keep2 = static_cast<State>(options_.beta2),
@@ -123,14 +136,14 @@ class adamw {
           .now = now_.data()};
       auto const first = first_.of(name, parameter);
       auto const second = second_.of(name, parameter);
-      auto const run = [&](auto const& weight, auto const&... copy) {
-        auto const read = std::make_shared<decltype(std::tuple_cat(std::tuple(weight, first, second), leaves_of(g)))>(
-            std::tuple_cat(std::tuple(weight, first, second), leaves_of(g)));
+      auto const run = [&](auto const& weight, auto const&... stored) {
+        auto const operands = std::tuple_cat(std::tuple(weight, first, second, stored...), leaves_of(g));
+        auto const read = std::make_shared<std::remove_cv_t<decltype(operands)>>(operands);
         held.push_back(read);
         kernels.add(parameter.context(), parameter.extents(), update, detail::lower_all(*read, parameter.extents()),
-                    make_pack(write(weight), write(first), write(second), write(copy)...));
+                    make_pack(write(weight), write(first), write(second), write(stored)...));
       };
-      if constexpr (twice) run(master_.of(name, parameter), parameter);
+      if constexpr (with_master) run(master_.of(name, parameter), parameter);
       else run(parameter);
     });
     kernels.run();

@@ -55,6 +55,8 @@ class parameter_state {
     return as<R>(at->second);
   }
 
+  bool contains(std::string_view name) const { return entries_.contains(name); }
+
   /// What is kept for a parameter; writing into it is remembered. Throws when there is nothing of that name and shape.
   template <class T, int R>
   tensor<State, R, B> of(std::string_view name, tensor<T, R, B> const& parameter) const {

@@ -353,8 +353,8 @@ void product_in_panels(cpu_context const& ctx, gemm_arguments<T> const& g, Form 
       return form.packed(from + (p - first_packed) * panel_size, k, pitch);
     };
     T* const out = g.c.data + batch / inner * g.c.strides[0] + batch % inner * g.c.strides[1] + r * n;
-    auto const multiply = [&](left_part<left> const& a, index_t p, index_t at, C* sums, index_t stride, index_t columns, bool add) {
-      form.multiply_panel(a, rows, panel(p), k, at, sums, stride, columns, add);
+    auto const multiply = [&](left_part<left> const& a, index_t p, index_t at, C* sums, index_t stride, index_t columns) {
+      form.multiply_panel(a, rows, panel(p), k, at, sums, stride, columns, at > 0);
     };
     auto const finish = [&](index_t p, C const* sums, index_t stride, index_t columns) {
       T* const to = out + p * tile_width;
@@ -365,8 +365,7 @@ void product_in_panels(cpu_context const& ctx, gemm_arguments<T> const& g, Form 
         for (index_t i = 0; i < rows; ++i) finish_row<Activation>(sums + i * stride, g, bias, to + i * n, columns);
     };
     // Where a result can hold the sums, they are made in it: all panels with one part of a, then the next part.
-    bool const plain = std::same_as<Activation, identity> && g.alpha == 1 && !g.bias, adds = plain && g.beta == 1;
-    index_t const held = std::same_as<T, C> && (g.beta == 0 || adds) ? std::min(end, n / tile_width + (n % tile_width % lane_multiple<C> == 0)) : begin;
+    index_t const held = std::same_as<T, C> && g.beta == 0 ? std::min(end, n / tile_width + (n % tile_width % lane_multiple<C> == 0)) : begin;
     index_t const span = in_place || held < end ? std::max<index_t>(k, 1) : form.depth;
     scratch<left> part;
     if (!in_place) part = scratch<left>(ctx, rows * form.left_pitch(std::min(span, k)));
@@ -381,13 +380,13 @@ void product_in_panels(cpu_context const& ctx, gemm_arguments<T> const& g, Form 
         for (index_t at = from; at < last; at += form.depth)
           for (index_t p = begin; p < held; ++p) {
             index_t const columns = std::min(tile_width, n - p * tile_width);
-            multiply(a, p, at, out + p * tile_width, n, columns, at > 0 || adds);
-            if (at + form.depth >= k && !plain) finish(p, out + p * tile_width, n, columns);
+            multiply(a, p, at, out + p * tile_width, n, columns);
+            if (at + form.depth >= k && (!std::same_as<Activation, identity> || g.alpha != 1 || g.bias)) finish(p, out + p * tile_width, n, columns);
           }
       for (index_t p = std::max(begin, held); p < end; ++p) {
         index_t const columns = std::min(tile_width, n - p * tile_width);
         product_tile<C> tile;
-        for (index_t at = from; at < last; at += form.depth) multiply(a, p, at, tile.sums, tile_width, round_up(columns, lane_multiple<C>), at > 0);
+        for (index_t at = from; at < last; at += form.depth) multiply(a, p, at, tile.sums, tile_width, round_up(columns, lane_multiple<C>));
         finish(p, tile.sums, tile_width, columns);
       }
     }
