@@ -233,6 +233,7 @@ TEST_CASE("row-wise forms") {
   auto const w = randn<double>(here(), {5}, 3), b = randn<double>(here(), {5}, 4);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(softmax(a * 2) * r); }, x);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(log_softmax(a) * r); }, x);
+  REQUIRE_GRADIENT([&](auto const& a) { return sum(softmax(a * 2, 0) * r + log_softmax(a, 0) * r); }, x);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(row_logsumexp(a * a)); }, x);
   REQUIRE_GRADIENT([&](auto const& a, auto const& v, auto const& c) { return sum(layer_norm(a, v, c) * r); }, x, w, b);
   REQUIRE_GRADIENT([&](auto const& a) { return sum(layer_norm(a) * r); }, x);

@@ -178,3 +178,19 @@ TEST_CASE("rows: results larger than any cache, aligned and not, on several thre
     CHECK(cog::select(soft, 0, rows - 1).to_vector() == cog::softmax(cog::select(x, 0, rows - 1)).to_vector());
   }
 }
+
+TEST_CASE("softmax along any axis") {
+  generator random(9);
+  auto const x = strided<float>(random, {3, 4, 5});
+  auto const turned = [&](auto const& y, int axis) {  // its own inverse
+    std::array<int, 3> order{0, 1, 2};
+    std::swap(order[static_cast<std::size_t>(axis)], order[2]);
+    return cog::permuted(y, order);
+  };
+  for (int axis = 0; axis < 3; ++axis) {
+    CHECK(same(cog::softmax(x, axis), turned(cog::softmax(turned(x, axis)), axis)));
+    CHECK(same(cog::log_softmax(x * 2, axis - 3), turned(cog::log_softmax(turned(cog::eval(x * 2), axis)), axis)));
+    CHECK(cog::max(cog::abs(cog::sum(cog::softmax(x, axis), axis) - 1)).item() < 1e-6f);
+  }
+  CHECK_THROWS_WITH(cog::softmax(x, 3), Catch::Contains("softmax: axis 3"));
+}

@@ -35,7 +35,8 @@ template <class T, int R, class B>
 void check_recording(tensor<T, R, B> const& x) {
   if (recording_guard::depth() > 0 && x.has_storage() && x.storage_handle().watchers().load(std::memory_order_relaxed) > 0)
     throw error("a parameter of shape ", x.extents(), " is used in an operation that is not recorded, so its gradient would be ",
-                "lost: use m.record(parameter), or pause_recording where that is meant");
+                "lost: call the model as m(x), where it is a part of one, give it a variable, m.record(x), or record the parameter, ",
+                "m.record(parameter); pause_recording where it is meant");
 }
 
 /// Throws for a view in which an axis repeats one element: it is no place to write to.

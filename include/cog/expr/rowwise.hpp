@@ -197,6 +197,28 @@ template <plain_expression E>
 auto log_softmax(E const& x) {
   return detail::rowwise<1, typename E::value_type>(rows::log_softmax{}, x);
 }
+namespace detail {
+/// f, which goes along the last axis, along another one. The result is a view of what f gives.
+template <class X, class F>
+auto along(char const* name, X const& x, int axis, F const& f) {
+  std::array<int, X::rank> order{};
+  for (int a = 0; a < X::rank; ++a) order[static_cast<std::size_t>(a)] = a;
+  std::swap(order[static_cast<std::size_t>(normal_axis(name, axis, X::rank))], order.back());
+  return permuted(f(permuted(x, order)), order);
+}
+}  // namespace detail
+
+/// softmax and log_softmax along any axis, of tensors and variables.
+template <expression E>
+  requires(E::rank >= 1)
+auto softmax(E const& x, int axis) {
+  return detail::along("softmax", eval(x), axis, [](auto const& rows) { return softmax(rows); });
+}
+template <expression E>
+  requires(E::rank >= 1)
+auto log_softmax(E const& x, int axis) {
+  return detail::along("log_softmax", eval(x), axis, [](auto const& rows) { return log_softmax(rows); });
+}
 /// (x - mean) / sqrt(variance + eps) * weight + bias along the last axis (Ba et al. 2016). weight, bias: [n].
 template <plain_expression E, class W, class V>
   requires(plain_expression<W> && plain_expression<V>)
