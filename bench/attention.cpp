@@ -124,7 +124,7 @@ void add(char const* name, shapes const& all, benchmark::TimeUnit unit, void (*r
 bool const added = [] {
   using state = benchmark::State;
   shapes const all{{128, 64}, {512, 64}, {2048, 64}, {8192, 64}, {128, 128}, {512, 128}, {2048, 128}, {8192, 128}};
-  shapes const one{{2048, 64}}, narrow{{2048, 64}, {8192, 64}, {2048, 128}}, one_head{{16384, 64}}, caches{{512, 64}, {32768, 64}};
+  shapes const one{{2048, 64}}, of_bf16{{2048, 64}, {8192, 64}, {2048, 128}}, one_head{{16384, 64}}, caches{{512, 64}, {32768, 64}};
   auto const ms = benchmark::kMillisecond, us = benchmark::kMicrosecond;
   add("forward softmax", all, ms, [](state& s) { forward<softmax_rule, float>(s, no_mask); });
   add("forward cog", all, ms, [](state& s) { forward<cog_rule, float>(s, no_mask); });
@@ -136,10 +136,10 @@ bool const added = [] {
   add("backward cog causal", all, ms, [](state& s) { backward<cog_rule, float>(s, causal); });
   add("forward cog, one head", one_head, ms, [](state& s) { forward<cog_rule, float>(s, no_mask); });
   add("backward cog, one head", one_head, ms, [](state& s) { backward<cog_rule, float>(s, no_mask); });
-  add("forward softmax bf16", narrow, ms, [](state& s) { forward<softmax_rule, bf16>(s, no_mask); });
-  add("forward cog bf16", narrow, ms, [](state& s) { forward<cog_rule, bf16>(s, no_mask); });
-  add("backward softmax bf16", narrow, ms, [](state& s) { backward<softmax_rule, bf16>(s, no_mask); });
-  add("backward cog bf16", narrow, ms, [](state& s) { backward<cog_rule, bf16>(s, no_mask); });
+  add("forward softmax bf16", of_bf16, ms, [](state& s) { forward<softmax_rule, bf16>(s, no_mask); });
+  add("forward cog bf16", of_bf16, ms, [](state& s) { forward<cog_rule, bf16>(s, no_mask); });
+  add("backward softmax bf16", of_bf16, ms, [](state& s) { backward<softmax_rule, bf16>(s, no_mask); });
+  add("backward cog bf16", of_bf16, ms, [](state& s) { backward<cog_rule, bf16>(s, no_mask); });
   add("forward cog half", one, ms, [](state& s) { forward<cog_rule, half>(s, no_mask); });
   add("decoding, 8 heads", caches, us, [](state& s) { decoding<cog_rule, float>(s, 8, 8); });
   add("decoding, 8 heads of 2 key heads", caches, us, [](state& s) { decoding<cog_rule, float>(s, 8, 2); });

@@ -155,7 +155,7 @@ TEMPLATE_TEST_CASE("master copies: small steps add up, and what else writes a pa
   for (int i = 0; i < 2000; ++i) optimizer.step(model, gradient_of_one, 1e-10);
   for (double x : values(model.bias)) CHECK(x == Approx(8e-7).margin(4e-8));
 
-  // Numbers of all sizes, from the least to the largest, by another way each time; the gradient is 0.
+  // Numbers of many sizes, subnormal ones among them, in other memory and in place; the gradient is 0.
   auto const none = [](auto const& p) { return cog::zeros<T>(ctx, p.extents()); };
   cog::adamw<cog::cpu> fresh(model, {.weight_decay = 0});
   for (double size : {1.0, 1e-3, 3e-8, 1e-30, 0.0, 1e4, 1.0}) {

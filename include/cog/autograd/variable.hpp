@@ -192,13 +192,13 @@ inline constexpr bool may_need_gradient = false;
 template <floating T, int R, class B>
 inline constexpr bool may_need_gradient<variable<T, R, B>> = true;
 
-/// Adds g to the gradient of a leaf that was broadcast to its shape.
-template <class Leaf, class G>
-void accumulate_broadcast(Leaf const& leaf, G const& g) {
-  if (!leaf.needs_gradient()) return;
-  if constexpr (Leaf::rank == G::rank)
-    if (leaf.extents() == g.extents()) return leaf.recorder()->add(leaf.slot(), g);
-  leaf.recorder()->add(leaf.slot(), sum_to(g, leaf.extents()));
+/// Adds e to the gradient of x, which was broadcast to its shape: summed over the axes along which x was stretched.
+template <class T, int R, class B, class E>
+void accumulate_broadcast(variable<T, R, B> const& x, E const& e) {
+  if (!x.needs_gradient()) return;
+  if constexpr (E::rank == R)
+    if (e.extents() == x.extents()) return accumulate(x, e);
+  accumulate(x, sum_to(eval(e), x.extents()));
 }
 
 /// Where the kernel writes the gradient of one leaf: straight into its slot when the leaf has the output's shape; where it was
@@ -304,24 +304,15 @@ auto evaluate(node const& e) {
 
 namespace detail {
 
-/// The gradient of a broadcast operand of a product: summed over the axes it was stretched along.
-template <class T, int R, class B, class E>
-void accumulate_product(variable<T, R, B> const& x, E const& product) {
-  if constexpr (E::rank == R) {
-    if (product.extents() == x.extents()) return accumulate(x, product);
-  }
-  accumulate(x, sum_to(tensor(product), x.extents()));
-}
-
 /// From the gradient of A B: dA = G B^T, dB = A^T G, which is made as (G^T A)^T where B lies transposed, as its gradient then should.
 template <class T, int RA, int RB, class K, class G>
 void product_vjp(variable<T, RA, K> const& a, variable<T, RB, K> const& b, G const& g) {
-  if (a.needs_gradient()) accumulate_product(a, matmul(g, transposed(b.value())));
+  if (a.needs_gradient()) accumulate_broadcast(a, matmul(g, transposed(b.value())));
   if (!b.needs_gradient()) return;
   auto const give = [&](auto const& left, auto const& right) {
     bool const lies_transposed = b.value().strides()[RB - 2] == 1 && b.value().strides()[RB - 1] != 1;
-    if (lies_transposed) accumulate_product(b, transposed(eval(matmul(transposed(right), left))));
-    else accumulate_product(b, matmul(transposed(left), right));
+    if (lies_transposed) accumulate_broadcast(b, transposed(eval(matmul(transposed(right), left))));
+    else accumulate_broadcast(b, matmul(transposed(left), right));
   };
   if constexpr (RA > 2 && RB == 2) {
     // All rows at once: one product instead of one for each batch and a sum.
